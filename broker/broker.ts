@@ -1,0 +1,149 @@
+import { createRequire } from 'node:module'
+import { resolveOptions } from './config/load.js'
+import type { BrokerConfig, BrokerOptions } from './config/schema.js'
+import { type Listener, startListener } from './listener.js'
+import { type Logger, openLog } from './log.js'
+import { LmdbStore } from './manifest/lmdb-store.js'
+import { type Clock, systemClock } from './platform/clock.js'
+import { lockDirectory } from './platform/directory-lock.js'
+import type { Disk } from './platform/disk.js'
+import { type Failpoints, failpointsFromEnvironment } from './platform/failpoints.js'
+import { MemoryMetrics } from './platform/metrics.js'
+import { nodeDisk } from './platform/node-disk.js'
+import { type Random, systemRandom } from './platform/random.js'
+import { DEFAULT_SESSION_LIMITS, type SessionLimits } from './session/limits.js'
+import { layoutOf } from './shard/layout.js'
+import type { RecoveryReport } from './shard/recover.js'
+import { Shard } from './shard/shard.js'
+
+/** A running broker. */
+export interface Broker {
+  /** Where clients connect, for example `ws://127.0.0.1:4600`. */
+  readonly url: string
+  readonly port: number
+  /** What the start found in the data directory. */
+  readonly recovery: RecoveryReport
+  readonly metrics: MemoryMetrics
+  /** Settles only if the storage failed: nothing is acknowledged any more and the process should end. */
+  readonly failed: Promise<Error>
+  /** Finishes what is under way (for `drainMs` at most), makes everything durable and lets the directory go. Idempotent. */
+  close(): Promise<void>
+}
+
+/** The outside world, which tests replace. */
+export interface Platform {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly random: Random
+  readonly failpoints: Failpoints
+}
+
+const { version } = createRequire(import.meta.url)('millrace/package.json') as { version: string }
+
+/**
+ * Starts a broker in this process. Throws a ConfigError for options that cannot be, DirectoryLockedError when another
+ * broker has the directory, MillraceError CORRUPT_DATA when acknowledged data is damaged, and Node's own error when it
+ * cannot listen.
+ */
+export async function startBroker(options: BrokerOptions = {}, platform: Partial<Platform> = {}): Promise<Broker> {
+  const config = resolveOptions(options)
+  const log = options.log ?? (await openLog({ level: config.logLevel, pretty: false }))
+  const { disk, clock, random, failpoints } = { ...systemPlatform(), ...platform }
+  const metrics = new MemoryMetrics()
+  const opened: (() => Promise<void>)[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const close of opened.splice(0).reverse()) await close()
+  }
+  let reportFailure: (error: Error) => void = () => {}
+  const failed = new Promise<Error>((resolve) => {
+    reportFailure = resolve
+  })
+  try {
+    await disk.makeDirectory(config.dataDir)
+    const lock = await lockDirectory(config.dataDir)
+    opened.push(() => lock.release())
+    const store = await LmdbStore.open({ disk, directory: layoutOf(config.dataDir).manifest })
+    opened.push(() => store.close())
+    const shard = await Shard.open({
+      directory: config.dataDir,
+      disk,
+      store,
+      clock,
+      random,
+      failpoints,
+      metrics,
+      limits: config,
+      onFailed: (error) => reportFailure(error instanceof Error ? error : new Error(String(error))),
+      onWarning: (message, error) => log.warn(error === undefined ? {} : { err: error }, message),
+    })
+    opened.push(() => shard.close())
+    logRecovery(log, shard.report)
+    const listener: Listener = await startListener({
+      shard,
+      limits: sessionLimits(config),
+      clock,
+      random,
+      metrics,
+      log,
+      failpoints,
+      host: config.host,
+      port: config.port,
+      allowedOrigins: config.allowedOrigins,
+      brokerName: `millrace/${version}`,
+    })
+    opened.push(() => listener.close({ drainMs: config.drainMs }))
+    let closing: Promise<void> | undefined
+    return {
+      url: `ws://${urlHost(config.host)}:${listener.port}`,
+      port: listener.port,
+      recovery: shard.report,
+      metrics,
+      failed,
+      close() {
+        closing ??= closeAll()
+        return closing
+      },
+    }
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+const systemPlatform = (): Platform => ({
+  disk: nodeDisk,
+  clock: systemClock,
+  random: systemRandom,
+  failpoints: failpointsFromEnvironment(process.env),
+})
+
+function sessionLimits(config: BrokerConfig): SessionLimits {
+  return {
+    ...DEFAULT_SESSION_LIMITS,
+    frameBytesMax: config.frameBytesMax,
+    recordBytesMax: config.recordBytesMax,
+    batchBytesMax: config.batchBytesMax,
+    connectionsMax: config.connectionsMax,
+    inFlightBytesMax: config.inFlightBytesPerConnection,
+    inFlightTotalBytesMax: config.inFlightBytes,
+    helloTimeoutMs: config.helloTimeoutMs,
+    heartbeatMs: config.heartbeatMs,
+  }
+}
+
+function logRecovery(log: Logger, report: RecoveryReport): void {
+  if (report.tornTail !== undefined) {
+    log.warn(
+      { tornTail: report.tornTail },
+      'the last write before the crash never finished: it was cut, nobody had been told of it, a .broken copy is kept',
+    )
+  }
+  const { isNew, wasCleanStop, groupsReplayed, chunksSwept } = report
+  log.info({ isNew, wasCleanStop, groupsReplayed, chunksSwept }, isNew ? 'new data directory' : 'recovered')
+}
+
+/** Where a client on this machine finds a broker that listens on `host`. */
+function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}

@@ -1,0 +1,160 @@
+import { join } from 'node:path'
+import { type EntryHeader, entryBytes } from '../../protocol/entry.js'
+import type { ClusterId, TopicId } from '../../protocol/ids.js'
+import type { Disk, DiskFile } from '../platform/disk.js'
+import { type Failpoints, noFailpoints } from '../platform/failpoints.js'
+import { entryFault } from './entry-check.js'
+import { chunkFileName, encodeHeader, encodeTail, type OwnedSection } from './format.js'
+import { type ChunkSection, SectionBuilder } from './section.js'
+import { defaultIndexIntervalBytes } from './sparse-index.js'
+
+export interface ChunkWriterOptions {
+  readonly disk: Disk
+  readonly directory: string
+  /** Never used before: the file must not exist. */
+  readonly chunkId: number
+  readonly clusterId: ClusterId
+  readonly failpoints?: Failpoints
+  /** Bytes per write; all that the writer holds in memory. */
+  readonly pieceBytes?: number
+  /** A sync each time that so much was written, so that no single sync keeps the disk from the WAL for long. */
+  readonly syncEveryBytes?: number
+  readonly indexIntervalBytes?: number
+}
+
+const defaultPieceBytes = 1024 * 1024
+/** The header must fit. */
+const pieceBytesMin = 512
+const defaultSyncEveryBytes = 4 * 1024 * 1024
+
+/**
+ * Writes one chunk file from start to end. Not re-entrant: await each call before the next. Until `finish` resolved
+ * and a command in the WAL names the chunk, the file means nothing and is swept at start.
+ */
+export class ChunkWriter {
+  readonly #options: ChunkWriterOptions
+  readonly #file: DiskFile
+  readonly #piece: Uint8Array
+  readonly #syncEveryBytes: number
+  readonly #indexIntervalBytes: number
+  readonly #sections: OwnedSection[] = []
+  #section: SectionBuilder | undefined
+  /** Bytes in the file. */
+  #written = 0
+  #synced = 0
+  /** Bytes in the piece. */
+  #filled = 0
+  #isEnded = false
+
+  private constructor(options: ChunkWriterOptions, file: DiskFile) {
+    this.#options = options
+    this.#file = file
+    this.#piece = Buffer.allocUnsafeSlow(options.pieceBytes ?? defaultPieceBytes)
+    this.#syncEveryBytes = options.syncEveryBytes ?? defaultSyncEveryBytes
+    this.#indexIntervalBytes = options.indexIntervalBytes ?? defaultIndexIntervalBytes
+    if (this.#piece.length < pieceBytesMin)
+      throw new RangeError(`a piece has at least ${pieceBytesMin} bytes`)
+    this.#put(encodeHeader({ ...options, indexIntervalBytes: this.#indexIntervalBytes }))
+  }
+
+  /** Rejects with a DiskError, EEXIST when the chunk id was used before. */
+  static async create(options: ChunkWriterOptions): Promise<ChunkWriter> {
+    const file = await options.disk.open(pathOf(options), 'create')
+    return new ChunkWriter(options, file)
+  }
+
+  /** Bytes so far, those in memory included. */
+  get bytes(): number {
+    return this.#written + this.#filled
+  }
+
+  beginSection(owner: { topicId: TopicId; partition: number }): void {
+    if (this.#section) throw new Error('the section before was not ended')
+    this.#section = new SectionBuilder({
+      ...owner,
+      byteStart: this.bytes,
+      indexIntervalBytes: this.#indexIntervalBytes,
+    })
+  }
+
+  /**
+   * Adds one whole stored entry, whose bytes may change once the promise resolves; undefined when it was taken at
+   * once. Throws when the entry is damaged or cannot follow the one before: nothing bad is ever sealed.
+   */
+  append(entry: Uint8Array, header: EntryHeader): Promise<void> | undefined {
+    const section = this.#section
+    if (!section) throw new Error('an entry is appended to a section')
+    const fault =
+      entry.length === entryBytes(header)
+        ? (entryFault(entry, header) ?? section.fault(header))
+        : 'it has the wrong length'
+    if (fault) throw new Error(`an entry cannot be sealed in ${this.#file.path}: ${fault}`)
+    section.add(entry, header, entry.length)
+    return this.#put(entry)
+  }
+
+  /** Ends the section, which must hold an entry. */
+  async endSection(): Promise<ChunkSection> {
+    if (!this.#section) throw new Error('no section was begun')
+    const { topicId, partition } = this.#section
+    const { section, index } = this.#section.finish()
+    this.#section = undefined
+    this.#sections.push({ topicId, partition, section })
+    await this.#put(index)
+    return section
+  }
+
+  /** Writes the end of the file and makes it durable, its name included. */
+  async finish(): Promise<{ bytes: number }> {
+    if (this.#section) throw new Error('the last section was not ended')
+    const failpoints = this.#options.failpoints ?? noFailpoints
+    await this.#put(encodeTail(this.#options.chunkId, this.#sections, this.bytes))
+    await this.#flush()
+    await failpoints.hit('chunkAfterWrite')
+    await this.#file.sync()
+    this.#isEnded = true
+    await this.#file.close()
+    await failpoints.hit('chunkBeforeDirectorySync')
+    await this.#options.disk.syncDirectory(this.#options.directory)
+    return { bytes: this.#written }
+  }
+
+  /** Gives up: closes and removes the file. After `finish` it does nothing. */
+  async abort(): Promise<void> {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    await this.#file.close()
+    await this.#options.disk.remove(pathOf(this.#options))
+  }
+
+  /** Copies at once what fits; the rest goes to disk piece by piece. */
+  #put(bytes: Uint8Array): Promise<void> | undefined {
+    if (bytes.length >= this.#piece.length - this.#filled) return this.#putLarge(bytes)
+    this.#piece.set(bytes, this.#filled)
+    this.#filled += bytes.length
+    return undefined
+  }
+
+  async #putLarge(bytes: Uint8Array): Promise<void> {
+    let at = 0
+    while (at < bytes.length) {
+      const part = bytes.subarray(at, at + this.#piece.length - this.#filled)
+      this.#piece.set(part, this.#filled)
+      this.#filled += part.length
+      at += part.length
+      if (this.#filled === this.#piece.length) await this.#flush()
+    }
+  }
+
+  async #flush(): Promise<void> {
+    await this.#file.write([this.#piece.subarray(0, this.#filled)], this.#written)
+    this.#written += this.#filled
+    this.#filled = 0
+    if (this.#written - this.#synced < this.#syncEveryBytes) return
+    await this.#file.sync()
+    this.#synced = this.#written
+  }
+}
+
+const pathOf = ({ directory, chunkId }: { directory: string; chunkId: number }): string =>
+  join(directory, chunkFileName(chunkId))

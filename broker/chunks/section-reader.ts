@@ -1,0 +1,161 @@
+import {
+  ENTRY_HEADER_BYTES,
+  type EntryHeader,
+  entryBytes,
+  entryHeaderFault,
+  readEntryHeader,
+} from '../../protocol/entry.js'
+import type { TopicId } from '../../protocol/ids.js'
+import type { DiskFile } from '../platform/disk.js'
+import { ChunkCorruption } from './corruption.js'
+import { entryBodyFault } from './entry-check.js'
+import type { ChunkSection } from './section.js'
+
+/** A section of one partition in one chunk file. */
+export interface SectionAddress {
+  readonly chunkId: number
+  readonly topicId: TopicId
+  readonly partition: number
+  readonly section: ChunkSection
+}
+
+/** Whole stored entries, end to end. The buffers are fresh: the caller owns them. */
+export interface ChunkRead {
+  readonly buffers: Uint8Array[]
+  readonly bytes: number
+  /** Where the next read goes on. */
+  readonly nextOffset: number
+}
+
+/** One read: at least this much, so that small entries do not come one by one. */
+const readBytesMin = 16 * 1024
+/** And at most this much, unless one entry is larger: a reader with a large credit comes again. */
+const readBytesMax = 4 * 1024 * 1024
+/** Step of a walk over headers. */
+const scanBytes = 64 * 1024
+
+/** Reads entries of one section from an open file. Nothing leaves it unchecked. */
+export class SectionReader {
+  readonly #file: DiskFile
+  readonly #address: SectionAddress
+
+  constructor(file: DiskFile, address: SectionAddress) {
+    this.#file = file
+    this.#address = address
+  }
+
+  /**
+   * Whole entries, the first of which holds `offset` or is the next after a gap, up to `maxBytes` but at least one.
+   * `position` is a place where an entry begins, at or before that one; the distance costs up to `slackBytes` of
+   * reading. `nextPosition` is where the entry of `nextOffset` begins.
+   */
+  async read(args: {
+    offset: number
+    maxBytes: number
+    position: number
+    slackBytes: number
+  }): Promise<ChunkRead & { nextPosition: number }> {
+    const { section } = this.#address
+    const wanted = Math.min(Math.max(args.maxBytes, readBytesMin), readBytesMax) + args.slackBytes
+    let window = await this.#bytes(args.position, Math.min(wanted, section.byteEnd - args.position))
+    let windowStart = args.position
+    let at = args.position
+    let first: number | undefined
+    let nextOffset = args.offset
+    let expected = 0
+    while (at < section.byteEnd) {
+      if (at + ENTRY_HEADER_BYTES > windowStart + window.length) {
+        if (first !== undefined) break
+        window = await this.#bytes(at, Math.min(wanted, section.byteEnd - at))
+        windowStart = at
+      }
+      const header = this.#header(window, at - windowStart, at, expected)
+      const end = at + entryBytes(header)
+      expected = header.baseOffset + header.lastOffsetDelta + 1
+      if (expected <= args.offset) {
+        at = end
+        continue
+      }
+      if (first !== undefined && end - first > args.maxBytes) break
+      if (end > windowStart + window.length) {
+        if (first !== undefined) break
+        window = await this.#completed(window.subarray(at - windowStart), at, end)
+        windowStart = at
+      }
+      const fault = entryBodyFault(window, header, at - windowStart)
+      if (fault) throw this.#corruption(at, fault)
+      first ??= at
+      nextOffset = expected
+      at = end
+    }
+    if (at === section.byteEnd) nextOffset = section.endOffset
+    if (first === undefined) return { buffers: [], bytes: 0, nextOffset, nextPosition: at }
+    const bytes = window.subarray(first - windowStart, at - windowStart)
+    return { buffers: [bytes], bytes: bytes.length, nextOffset, nextPosition: at }
+  }
+
+  /** The first offset of the first batch appended at or after `time`, walking headers from `position` on. */
+  async offsetAtTime(args: { time: number; position: number }): Promise<number> {
+    const { section } = this.#address
+    let window: Uint8Array = new Uint8Array()
+    let windowStart = args.position
+    let expected = 0
+    for (let at = args.position; at < section.byteEnd; ) {
+      if (at + ENTRY_HEADER_BYTES > windowStart + window.length) {
+        window = await this.#bytes(at, Math.min(scanBytes, section.byteEnd - at))
+        windowStart = at
+      }
+      const header = this.#header(window, at - windowStart, at, expected)
+      if (header.appendTime >= args.time) return header.baseOffset
+      expected = header.baseOffset + header.lastOffsetDelta + 1
+      at += entryBytes(header)
+    }
+    return section.endOffset
+  }
+
+  #header(window: Uint8Array, index: number, at: number, expected: number): EntryHeader {
+    const fault = entryHeaderFault(window, index)
+    if (fault) throw this.#corruption(at, fault)
+    const header = readEntryHeader(window, index)
+    const { topicId, partition, section } = this.#address
+    const end = header.baseOffset + header.lastOffsetDelta + 1
+    if (header.topicId !== topicId || header.partition !== partition) {
+      throw this.#corruption(
+        at,
+        `an entry of ${header.topicId}/${header.partition} stands in ${topicId}/${partition}`,
+      )
+    }
+    if (header.baseOffset < Math.max(expected, section.baseOffset) || end > section.endOffset) {
+      throw this.#corruption(
+        at,
+        `an entry holds the offsets ${header.baseOffset} to ${end - 1}, out of their place`,
+      )
+    }
+    if (at + entryBytes(header) > section.byteEnd)
+      throw this.#corruption(at, 'an entry goes past its section')
+    return header
+  }
+
+  /** The entry from `at` to `end`, of which the window held `part`. */
+  async #completed(part: Uint8Array, at: number, end: number): Promise<Uint8Array> {
+    const entry = Buffer.allocUnsafeSlow(end - at)
+    entry.set(part)
+    await this.#fill(entry.subarray(part.length), at + part.length)
+    return entry
+  }
+
+  async #bytes(position: number, length: number): Promise<Uint8Array> {
+    const bytes = Buffer.allocUnsafeSlow(length)
+    await this.#fill(bytes, position)
+    return bytes
+  }
+
+  async #fill(bytes: Uint8Array, position: number): Promise<void> {
+    const filled = await this.#file.read(bytes, position)
+    if (filled < bytes.length) throw this.#corruption(position + filled, 'the file ends inside a section')
+  }
+
+  #corruption(byteOffset: number, reason: string): ChunkCorruption {
+    return new ChunkCorruption({ file: this.#file.path, byteOffset, reason })
+  }
+}

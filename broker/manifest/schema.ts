@@ -1,0 +1,185 @@
+/**
+ * The manifest's schema: every keyspace with its number, the fields of its key and the fields of its value. Numbers
+ * and the order of fields are on disk: never renumbered, never reordered; a new field goes last.
+ */
+import { HARD_LIMITS, PRODUCER_WINDOW_BATCHES } from '../../protocol/limits.js'
+import {
+  encoding,
+  type Fields,
+  id,
+  list,
+  type Shape,
+  text,
+  tuple,
+  uint,
+  uint32,
+} from '../../protocol/shape.js'
+import type { KeyField } from './key-codec.js'
+import type { Keys, RowKind, Rows, SectionRow, ShardRow } from './rows.js'
+
+type Flat = Record<string, unknown>
+
+/** How the rows of one kind are written. */
+export interface Keyspace<Row, Key> {
+  readonly number: number
+  /** For messages. */
+  readonly name: string
+  readonly keyFields: readonly KeyField[]
+  /** The fields of the value, as a list. */
+  readonly body: Shape<Flat>
+  keyValues(key: Key): readonly unknown[]
+  flat(row: Row): Flat
+  /** Undoes `keyValues` and `flat`. */
+  row(keyValues: readonly unknown[], flat: Flat): Row
+}
+
+interface Layout {
+  readonly number: number
+  readonly name: string
+  readonly key: Readonly<Record<string, KeyField>>
+  readonly body: Fields
+}
+
+/** A keyspace whose rows are their key's fields and their value's fields side by side. */
+function keyspace<Row, Key>(layout: Layout): Keyspace<Row, Key> {
+  const names = Object.keys(layout.key)
+  return {
+    number: layout.number,
+    name: layout.name,
+    keyFields: Object.values(layout.key),
+    body: tuple(layout.body),
+    keyValues: (key) => names.map((name) => (key as Flat)[name]),
+    flat: (row) => row as Flat,
+    row: (keyValues, flat) => {
+      for (let i = 0; i < names.length; i++) flat[names[i] as string] = keyValues[i]
+      return flat as Row
+    },
+  }
+}
+
+/** MessagePack's own values, as they come. The form is the nearest that frames have. */
+const anything: Shape<unknown> = {
+  form: { kind: 'details' },
+  expects: 'anything',
+  read: (value) => value,
+  write: (value) => value,
+}
+
+/** As `id`, but it comes 100,000 times: one flat string from one native call. */
+const digest: Shape<string> = {
+  ...id<string>(),
+  read: (value, path) =>
+    value instanceof Buffer && value.length === 16 ? value.toString('hex') : id<string>().read(value, path),
+}
+
+const chunksLayout = keyspace<Flat, Flat>({
+  number: 5,
+  name: 'chunk',
+  key: { topicId: 'id', partition: 'u32', baseOffset: 'u64', chunkId: 'u64' },
+  body: {
+    endOffset: uint(),
+    byteStart: uint(),
+    byteEnd: uint(),
+    indexStart: uint(),
+    indexBytes: uint(),
+    recordCount: uint(),
+    minAppendTime: uint(),
+    maxAppendTime: uint(),
+    digest,
+  },
+})
+
+/** By kind of row. Numbers 1 and 2 are the format and the shard, below. */
+export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[Kind]> } = {
+  topics: keyspace({
+    number: 3,
+    name: 'topic',
+    key: { topicId: 'id' },
+    body: {
+      name: text(HARD_LIMITS.topicNameCharsMax),
+      partitions: uint32(),
+      keyEncoding: encoding(),
+      valueEncoding: encoding(),
+      createdAt: uint(),
+    },
+  }),
+  partitions: keyspace({
+    number: 4,
+    name: 'partition',
+    key: { topicId: 'id', partition: 'u32' },
+    body: { startOffset: uint(), sealedEnd: uint(), endOffset: uint(), lastAppendTime: uint() },
+  }),
+  chunks: {
+    ...chunksLayout,
+    keyValues: ({ topicId, partition, section, chunkId }) => [
+      topicId,
+      partition,
+      section.baseOffset,
+      chunkId,
+    ],
+    flat: (row) => row.section as unknown as Flat,
+    row: ([topicId, partition, baseOffset, chunkId], flat) => {
+      flat.baseOffset = baseOffset
+      return { topicId, partition, chunkId, section: flat as unknown as SectionRow } as Rows['chunks']
+    },
+  },
+  producerNames: keyspace({
+    number: 6,
+    name: 'producer name',
+    key: { name: 'text' },
+    body: { producerId: uint(), producerEpoch: uint32(), lastSeen: uint() },
+  }),
+  producers: keyspace({
+    number: 7,
+    name: 'producer',
+    key: { producerId: 'u64', topicId: 'id', partition: 'u32' },
+    body: {
+      producerEpoch: uint32(),
+      lastSeen: uint(),
+      batches: list(
+        tuple({ baseSequence: uint(), lastSequence: uint(), baseOffset: uint(), appendTime: uint() }),
+        PRODUCER_WINDOW_BATCHES,
+      ),
+    },
+  }),
+  requests: keyspace({
+    number: 8,
+    name: 'request',
+    key: { requestId: 'id' },
+    body: { order: uint(), time: uint(), result: anything },
+  }),
+}
+
+/** The version of the whole manifest. Its row is the first of all and reads the same in every version. */
+export const FORMAT_KEYSPACE: Keyspace<{ format: number }, object> = keyspace({
+  number: 1,
+  name: 'format',
+  key: {},
+  body: { format: uint32() },
+})
+
+export const SHARD_KEYSPACE: Keyspace<ShardRow, object> = keyspace({
+  number: 2,
+  name: 'shard',
+  key: {},
+  body: {
+    clusterId: id<string>(),
+    walId: id<string>(),
+    shardEpoch: uint(),
+    applied: tuple({ sequence: uint(), headerCrc: uint32() }),
+    replayFrom: uint(),
+    time: uint(),
+    nextProducerId: uint(),
+    requestOrder: uint(),
+    counts: tuple({
+      topics: uint(),
+      partitions: uint(),
+      chunks: uint(),
+      producerNames: uint(),
+      producers: uint(),
+      requests: uint(),
+    }),
+  },
+})
+
+export const ROW_KINDS = Object.keys(KEYSPACES) as RowKind[]

@@ -1,0 +1,82 @@
+import { join } from 'node:path'
+import { MillraceError } from '../../protocol/error-codes.js'
+import type { ManifestContents } from '../manifest/rows.js'
+import type { Disk } from '../platform/disk.js'
+import { type Layout, readIdentity } from '../shard/layout.js'
+import type { WalIdentity } from '../wal/position.js'
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentNumber } from '../wal/segment.js'
+import { faultFrom } from './directory.js'
+import type { DataFault } from './report.js'
+
+export interface IdentityReading {
+  /** As the file has it or, where it does not, as the WAL and the manifest agree on it. */
+  readonly identity: WalIdentity | undefined
+  readonly fault: DataFault | undefined
+  /** The first start never came to its end: nothing was ever acknowledged here. */
+  readonly isNew: boolean
+}
+
+/**
+ * Reads who the data directory is. The file has no checksum, but what it says stands in every WAL segment and in the
+ * manifest, so that damage to it shows.
+ */
+export async function examineIdentity(
+  disk: Disk,
+  layout: Layout,
+  contents: ManifestContents | undefined,
+): Promise<IdentityReading> {
+  const segments = (await disk.list(layout.wal)).filter((name) => segmentNumber(name) !== undefined)
+  const witnesses = await witnessesOf({ disk, layout, segments, contents })
+  const told = agreement(witnesses)
+  const faulty = (reason: string): IdentityReading => ({
+    identity: told,
+    fault: { file: layout.identity, byteOffset: 0, reason },
+    isNew: false,
+  })
+  let identity: WalIdentity | undefined
+  try {
+    identity = await readIdentity(disk, layout)
+  } catch (error) {
+    if (error instanceof MillraceError) return faulty(faultFrom(error, layout.identity).reason)
+    throw error
+  }
+  if (identity === undefined) {
+    const isNew = contents?.shard === undefined && segments.length <= 1
+    if (isNew) return { identity: undefined, fault: undefined, isNew }
+    return faulty('the file is missing, and the directory holds the data of a broker')
+  }
+  // A single witness may be the one that is damaged or foreign; that is said where it is read.
+  const isAlone = told !== undefined && !isSame(told, identity) && witnesses.length > 1
+  if (isAlone) return faulty('it names another WAL than the manifest and the WAL segments do')
+  return { identity, fault: undefined, isNew: false }
+}
+
+async function witnessesOf(from: {
+  disk: Disk
+  layout: Layout
+  segments: readonly string[]
+  contents: ManifestContents | undefined
+}): Promise<WalIdentity[]> {
+  const { disk, layout, segments } = from
+  const { shard } = from.contents ?? {}
+  const witnesses: WalIdentity[] = shard === undefined ? [] : [{ clusterId: shard.clusterId, walId: shard.walId }]
+  for (const name of segments) {
+    const file = await disk.open(join(layout.wal, name), 'read')
+    try {
+      const bytes = new Uint8Array(SEGMENT_HEADER_BYTES)
+      const header = decodeSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)))
+      if (!('fault' in header)) witnesses.push({ clusterId: header.clusterId, walId: header.walId })
+    } finally {
+      await file.close()
+    }
+  }
+  return witnesses
+}
+
+/** What all of them say; undefined when they do not agree or there is none. */
+function agreement(witnesses: readonly WalIdentity[]): WalIdentity | undefined {
+  const [first] = witnesses
+  return first !== undefined && witnesses.every((each) => isSame(each, first)) ? first : undefined
+}
+
+const isSame = (a: WalIdentity, b: WalIdentity): boolean => a.clusterId === b.clusterId && a.walId === b.walId

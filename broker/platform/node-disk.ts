@@ -1,0 +1,114 @@
+import * as fs from 'node:fs'
+import { dirname } from 'node:path'
+import { type Disk, DiskError, type DiskFile, type DiskOperation, type OpenMode } from './disk.js'
+import { NodeFile } from './node-file.js'
+import { replaceFile } from './replace-file.js'
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DSYNC } = fs.constants
+
+const openFlags: Readonly<Record<OpenMode, number>> = {
+  read: O_RDONLY,
+  readWrite: O_RDWR,
+  create: O_RDWR | O_CREAT | O_EXCL,
+  durable: O_RDWR | O_DSYNC,
+}
+
+/** Records are their owner's: nobody else on the machine reads them by default. */
+const fileMode = 0o600
+const directoryMode = 0o700
+
+/** The machine's disk, through node:fs. */
+export const nodeDisk: Disk = {
+  open: (path, mode) =>
+    new Promise<DiskFile>((resolve, reject) => {
+      fs.open(path, openFlags[mode], fileMode, (error, descriptor) => {
+        if (error) reject(DiskError.from(error, { path, operation: 'open' }))
+        else resolve(new NodeFile(path, descriptor))
+      })
+    }),
+
+  list: (directory) =>
+    guard('list', directory, async () => {
+      try {
+        return (await fs.promises.readdir(directory)).sort()
+      } catch (error) {
+        if (isMissing(error)) return []
+        throw error
+      }
+    }),
+
+  makeDirectory: (path) =>
+    guard('makeDirectory', path, async () => {
+      const created = await fs.promises.mkdir(path, { recursive: true, mode: directoryMode })
+      // One that exists may be the work of a process that was killed before it synced: its entry is synced again.
+      const last = await fs.promises.realpath(path)
+      const first = created === undefined ? last : await fs.promises.realpath(created)
+      for (let made = last; ; made = dirname(made)) {
+        await syncEntryOf(made, { mayBeUnreadable: created === undefined })
+        if (made === first) return
+      }
+    }),
+
+  rename: (from, to) => guard('rename', from, () => fs.promises.rename(from, to)),
+
+  remove: (path) =>
+    guard('remove', path, async () => {
+      try {
+        await fs.promises.unlink(path)
+      } catch (error) {
+        if (!isMissing(error)) throw error
+      }
+    }),
+
+  syncDirectory: (path) =>
+    guard('syncDirectory', path, async () => {
+      const directory = await fs.promises.open(path, O_RDONLY | fs.constants.O_DIRECTORY)
+      try {
+        await directory.sync()
+      } finally {
+        await directory.close()
+      }
+    }),
+
+  exists: (path) =>
+    guard('exists', path, async () => {
+      try {
+        await fs.promises.stat(path)
+        return true
+      } catch (error) {
+        if (isMissing(error)) return false
+        throw error
+      }
+    }),
+
+  readFile: (path) => guard('readFile', path, () => fs.promises.readFile(path)),
+
+  replaceFile: (path, bytes) => replaceFile(nodeDisk, path, bytes),
+
+  freeBytes: (path) =>
+    guard('freeBytes', path, async () => {
+      const { bavail, bsize } = await fs.promises.statfs(path)
+      return bavail * bsize
+    }),
+}
+
+/** With `mayBeUnreadable`, a parent that this user must not open is left alone: it is somebody else's to keep. */
+async function syncEntryOf(path: string, options: { mayBeUnreadable: boolean }): Promise<void> {
+  try {
+    await nodeDisk.syncDirectory(dirname(path))
+  } catch (error) {
+    if (!(options.mayBeUnreadable && error instanceof DiskError && error.code === 'EACCES')) throw error
+  }
+}
+
+async function guard<T>(operation: DiskOperation, path: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    throw DiskError.from(error, { path, operation })
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT'
+}

@@ -1,0 +1,61 @@
+import { MillraceError } from '../../protocol/error-codes.js'
+import { HARD_LIMITS } from '../../protocol/limits.js'
+import type { SessionContext } from './context.js'
+import type { Handler } from './handlers/handler.js'
+import { HANDLERS } from './handlers/index.js'
+
+const BY_OPCODE: readonly (Handler | undefined)[] = table(HANDLERS)
+
+/**
+ * Hands an unpacked frame to the handler of its opcode. Whatever goes wrong with a frame that could be unpacked is
+ * answered to it alone; the connection and its other requests go on.
+ */
+export function dispatch(
+  session: SessionContext,
+  frame: readonly unknown[],
+  options: { frameBytes: number; isDraining: boolean },
+): void {
+  const opcode = frame[0] as number
+  const handler = BY_OPCODE[opcode]
+  if (!handler) {
+    const message = `the broker does not know opcode ${opcode}`
+    session.fail(correlationIdOf(frame), new MillraceError('UNKNOWN_OPCODE', { message }))
+    return
+  }
+  const { frameBytes } = options
+  try {
+    if (options.isDraining && handler.isRefusedInDrain) throw new MillraceError('SHUTTING_DOWN')
+    const pending = handler.run(session, frame, frameBytes)
+    if (pending) void settle(session, { pending, frameBytes, correlationId: correlationIdOf(frame) })
+  } catch (error) {
+    session.fail(handler.isAnswered ? correlationIdOf(frame) : 0, error)
+  }
+}
+
+async function settle(
+  session: SessionContext,
+  request: { pending: Promise<void>; frameBytes: number; correlationId: number },
+): Promise<void> {
+  session.inFlight.begin(request.frameBytes)
+  try {
+    await request.pending
+  } catch (error) {
+    session.fail(request.correlationId, error)
+  } finally {
+    session.inFlight.end(request.frameBytes)
+  }
+}
+
+/** The id of the request, wherever a frame has a number in its place; 0 where it has none. */
+function correlationIdOf(frame: readonly unknown[]): number {
+  const value = frame[1]
+  const isId =
+    typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= HARD_LIMITS.uint32Max
+  return isId ? value : 0
+}
+
+function table(handlers: readonly Handler[]): (Handler | undefined)[] {
+  const byOpcode: (Handler | undefined)[] = []
+  for (const handler of handlers) byOpcode[handler.opcode] = handler
+  return byOpcode
+}

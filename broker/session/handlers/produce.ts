@@ -1,0 +1,20 @@
+import { produce } from '../../../protocol/messages/produce.js'
+import { handler } from './handler.js'
+
+/** Everything that can be wrong with a batch is for the shard to say. */
+export const produceHandler = handler(
+  produce,
+  (session, batch, frameBytes) => {
+    const { inFlight, acks, clock, metrics } = session
+    const startMs = clock.monotonic()
+    inFlight.begin(frameBytes)
+    session.source.append(batch, (error, ack) => {
+      if (ack) acks.add(batch.correlationId, ack)
+      else session.fail(batch.correlationId, error)
+      metrics.observe('produceMs', clock.monotonic() - startMs)
+      inFlight.end(frameBytes)
+    })
+    return undefined
+  },
+  { isRefusedInDrain: true },
+)

@@ -1,0 +1,122 @@
+import type { SessionLimits } from './limits.js'
+import type { Outbox } from './outbox.js'
+import type { ReadResult } from './shard-face.js'
+
+/** Something that sends stored data: a subscription, a FETCH. */
+export interface Turn {
+  /** Reads and sends one message, or begins a read. Called only when there is room for it. */
+  turn(): void
+}
+
+/** Stored data that waits in all sockets, so that a thousand stopped readers cannot fill memory. */
+export class DeliveryBudget {
+  readonly #bytesMax: number
+  #bytes = 0
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes
+  }
+
+  /**
+   * How much one read may take: less, the less room is left, but never nothing. Sockets that are stuck then slow the
+   * others down without stopping them.
+   */
+  readBytesMax(wantedBytes: number): number {
+    const share = Math.max(READ_BYTES_MIN, Math.floor((this.#bytesMax - this.#bytes) / 8))
+    return Math.min(wantedBytes, share)
+  }
+}
+
+const READ_BYTES_MIN = 64 * 1024
+
+/**
+ * Who of a connection may send stored data next. One message a turn, in rotation, and only while little waits in the
+ * socket: whoever waits for a turn holds no data at all, so a slow reader costs the memory of a queue entry.
+ */
+export class Rotation {
+  readonly #outbox: Outbox
+  readonly #budget: DeliveryBudget
+  readonly #markBytes: number
+  /** In order of entry; a set, so that nobody stands in it twice. */
+  readonly #queue = new Set<Turn>()
+  /** What reads under way will bring: disk is read ahead of the socket no further than the mark. */
+  #reservedBytes = 0
+  #isScheduled = false
+  #isOpen = true
+
+  constructor(options: { outbox: Outbox; budget: DeliveryBudget; limits: SessionLimits }) {
+    this.#outbox = options.outbox
+    this.#budget = options.budget
+    this.#markBytes = options.limits.deliverMarkBytes
+  }
+
+  /** Takes a place at the end of the queue. */
+  enter(turn: Turn): void {
+    if (!this.#isOpen) return
+    this.#queue.add(turn)
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    queueMicrotask(this.#run)
+  }
+
+  leave(turn: Turn): void {
+    this.#queue.delete(turn)
+  }
+
+  readBytesMax(wantedBytes: number): number {
+    return this.#budget.readBytesMax(wantedBytes)
+  }
+
+  /** A read from disk of up to `bytes` begins; the returned function ends it. */
+  reserve(bytes: number): () => void {
+    this.#reservedBytes += bytes
+    this.#budget.add(bytes)
+    return () => {
+      this.#reservedBytes -= bytes
+      this.#budget.add(-bytes)
+      this.resume()
+    }
+  }
+
+  /** Sends one message with what was read, and gives the buffers back when they have left. */
+  send(head: Uint8Array, result: ReadResult): void {
+    this.#budget.add(result.bytes)
+    this.#outbox.sendParts(head, result.buffers, () => {
+      this.#budget.add(-result.bytes)
+      result.release()
+      this.resume()
+    })
+  }
+
+  /**
+   * Goes on, if someone waits. In a new turn of the event loop, not at once: a fast reader's socket takes each message
+   * as it is written, and the rotation would go round without ever letting another connection in.
+   */
+  resume(): void {
+    if (this.#queue.size === 0 || this.#isScheduled) return
+    this.#isScheduled = true
+    setImmediate(this.#run)
+  }
+
+  close(): void {
+    this.#isOpen = false
+    this.#queue.clear()
+  }
+
+  readonly #run = (): void => {
+    this.#isScheduled = false
+    for (const turn of this.#queue) {
+      if (this.#outbox.waitingBytes + this.#reservedBytes >= this.#markBytes) return
+      this.#queue.delete(turn)
+      turn.turn()
+    }
+  }
+}

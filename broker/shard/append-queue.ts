@@ -1,0 +1,251 @@
+import { MillraceError } from '../../protocol/error-codes.js'
+import type { Clock, Timer } from '../platform/clock.js'
+import type { Metrics } from '../platform/metrics.js'
+import { type AppendBatch, type BatchEncodings, type BatchLimits, checkBatch, checkCompressed } from './batch-check.js'
+import type { AppendAck } from './sequencer.js'
+
+export type AppendDone = (error: MillraceError | null, ack: AppendAck | undefined) => void
+
+/** Where one connection's batches come in. */
+export interface AppendSource {
+  /** Never throws: refusals come through `done`, which is called exactly once. The payload must not change until then. */
+  append(batch: AppendBatch, done: AppendDone): void
+  /** Batches that no group has taken yet are refused with CLOSED; the others get their answer. */
+  close(): void
+}
+
+export interface SourceListener {
+  /** true: stop reading from this connection, the backlog is full. false: go on. */
+  onPressure(paused: boolean): void
+}
+
+export interface QueuedAppend {
+  readonly batch: AppendBatch
+  readonly done: AppendDone
+  readonly bytes: number
+  readonly queuedAtMs: number
+  /** False while it is being inflated: what is behind it in its source waits. */
+  ready: boolean
+  /** Set once it was answered without being written. */
+  settled: boolean
+}
+
+interface Source {
+  readonly queue: QueuedAppend[]
+  readonly listener: SourceListener
+  deficitBytes: number
+  isActive: boolean
+  isPaused: boolean
+}
+
+export interface AppendQueueOptions {
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly limits: BatchLimits
+  readonly backlogBytesMax: number
+  readonly deadlineMs: number
+  /** Throws a refusal that holds for every batch now, for example while the disk is full. */
+  readonly refuse: (batch: AppendBatch) => void
+  readonly encodingsOf: (batch: AppendBatch) => BatchEncodings
+  /** There is something to cut. */
+  readonly onReady: () => void
+}
+
+/** Bytes that a source may put into a group before the next one has its turn. */
+const QUANTUM_BYTES = 64 * 1024
+/** What a queued batch costs besides its payload, about. */
+const OVERHEAD_BYTES = 512
+/** Batches that are inflated at once: the thread pool is the WAL's before it is gzip's. */
+const INFLATING_MAX = 2
+
+/**
+ * Batches that wait for a group, one queue per source, taken round-robin by bytes: a source with much to write does not
+ * hold up one with little. Above the backlog's cap the sources that feed it are paused, and what waits past the
+ * deadline is refused with BACKPRESSURE.
+ */
+export class AppendQueue {
+  readonly #options: AppendQueueOptions
+  readonly #sources = new Set<Source>()
+  #active: Source[] = []
+  #bytes = 0
+  #deadline: Timer | undefined
+  #inflating = 0
+  readonly #waitingToInflate: (() => void)[] = []
+  #stopped: MillraceError | undefined
+
+  constructor(options: AppendQueueOptions) {
+    this.#options = options
+  }
+
+  /** Bytes of batches that are not durable yet. */
+  get backlogBytes(): number {
+    return this.#bytes
+  }
+
+  get isEmpty(): boolean {
+    return this.#active.length === 0
+  }
+
+  openSource(listener: SourceListener): AppendSource {
+    const source: Source = { queue: [], listener, deficitBytes: 0, isActive: false, isPaused: false }
+    this.#sources.add(source)
+    return {
+      append: (batch, done) => this.#append(source, batch, done),
+      close: () => this.#close(source),
+    }
+  }
+
+  #append(source: Source, batch: AppendBatch, done: AppendDone): void {
+    const { clock, limits, refuse, encodingsOf, backlogBytesMax } = this.#options
+    const item: QueuedAppend = {
+      batch,
+      done,
+      bytes: batch.payload.length + OVERHEAD_BYTES,
+      queuedAtMs: clock.monotonic(),
+      ready: true,
+      settled: false,
+    }
+    try {
+      if (this.#stopped !== undefined) throw this.#stopped
+      refuse(batch)
+      const encodings = encodingsOf(batch)
+      if (checkBatch(batch, encodings, limits)) {
+        item.ready = false
+        void this.#inflate(source, item, encodings)
+      }
+    } catch (error) {
+      done(asMillraceError(error), undefined)
+      return
+    }
+    source.queue.push(item)
+    this.#bytes += item.bytes
+    this.#activate(source)
+    if (this.#bytes > backlogBytesMax && !source.isPaused) {
+      source.isPaused = true
+      source.listener.onPressure(true)
+    }
+    this.#watchDeadline()
+    if (item.ready) this.#options.onReady()
+  }
+
+  async #inflate(source: Source, item: QueuedAppend, encodings: BatchEncodings): Promise<void> {
+    if (this.#inflating >= INFLATING_MAX) await new Promise<void>((resolve) => this.#waitingToInflate.push(resolve))
+    this.#inflating++
+    try {
+      await checkCompressed(item.batch, encodings, this.#options.limits)
+    } catch (error) {
+      this.#refuseQueued(item, asMillraceError(error))
+    } finally {
+      this.#inflating--
+      this.#waitingToInflate.shift()?.()
+    }
+    item.ready = true
+    this.#activate(source)
+    this.#options.onReady()
+  }
+
+  #activate(source: Source): void {
+    if (source.isActive || source.queue[0]?.ready !== true) return
+    source.isActive = true
+    this.#active.push(source)
+  }
+
+  /**
+   * Takes batches for one group: `take` gets each in turn and returns the bytes that it adds to the group, or undefined
+   * if it no longer fits.
+   */
+  fill(take: (item: QueuedAppend) => number | undefined): void {
+    const kept: Source[] = []
+    while (this.#active.length > 0) {
+      const source = this.#active.shift() as Source
+      source.deficitBytes += QUANTUM_BYTES
+      let isFull = false
+      for (let head = source.queue[0]; head?.ready === true; head = source.queue[0]) {
+        if (head.bytes > source.deficitBytes) break
+        if (!head.settled && take(head) === undefined) {
+          isFull = true
+          break
+        }
+        source.deficitBytes -= head.bytes
+        source.queue.shift()
+      }
+      const isMore = source.queue[0]?.ready === true
+      if (isFull) kept.push(source)
+      else if (isMore) this.#active.push(source)
+      else {
+        source.isActive = false
+        source.deficitBytes = 0
+      }
+    }
+    // What did not fit goes first into the next group.
+    this.#active = kept
+  }
+
+  /** Counts a batch out that was answered. */
+  release(item: QueuedAppend): void {
+    this.#bytes -= item.bytes
+    if (this.#bytes > this.#options.backlogBytesMax / 2) return
+    for (const source of this.#sources) {
+      if (!source.isPaused) continue
+      source.isPaused = false
+      source.listener.onPressure(false)
+    }
+  }
+
+  #refuseQueued(item: QueuedAppend, error: MillraceError): void {
+    if (item.settled) return
+    item.settled = true
+    this.release(item)
+    item.done(error, undefined)
+  }
+
+  #watchDeadline(): void {
+    if (this.#deadline !== undefined) return
+    const { clock, deadlineMs } = this.#options
+    this.#deadline = clock.setTimer(
+      () => {
+        this.#deadline = undefined
+        this.#refuseOverdue()
+      },
+      Math.max(10, deadlineMs / 4),
+      { unref: true },
+    )
+  }
+
+  #refuseOverdue(): void {
+    const { clock, deadlineMs, metrics } = this.#options
+    const overdueBefore = clock.monotonic() - deadlineMs
+    let isWaiting = false
+    for (const source of this.#sources) {
+      for (const item of source.queue) {
+        if (item.settled) continue
+        if (item.queuedAtMs > overdueBefore) {
+          isWaiting = true
+          break
+        }
+        metrics.count('backpressure')
+        this.#refuseQueued(item, new MillraceError('BACKPRESSURE', { retryAfterMs: Math.ceil(deadlineMs / 5) }))
+      }
+    }
+    if (isWaiting) this.#watchDeadline()
+  }
+
+  #close(source: Source): void {
+    this.#sources.delete(source)
+    for (const item of source.queue) this.#refuseQueued(item, new MillraceError('CLOSED'))
+  }
+
+  /** Refuses everything that waits and everything that comes. */
+  stop(error: MillraceError): void {
+    this.#stopped = error
+    this.#deadline?.cancel()
+    for (const source of this.#sources) {
+      for (const item of source.queue) this.#refuseQueued(item, error)
+    }
+  }
+}
+
+export function asMillraceError(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error
+  return new MillraceError('INTERNAL', { cause: error, message: error instanceof Error ? error.message : String(error) })
+}

@@ -1,0 +1,221 @@
+import type { ChunkFiles } from '../chunks/chunk-files.js'
+import type { Manifest } from '../manifest/manifest.js'
+import type { ManifestChanges } from '../manifest/rows.js'
+import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
+import { verifySnapshot } from '../manifest/snapshot-reader.js'
+import type { Store } from '../manifest/store.js'
+import type { Clock, Timer } from '../platform/clock.js'
+import type { Disk } from '../platform/disk.js'
+import type { Failpoints } from '../platform/failpoints.js'
+import type { Metrics } from '../platform/metrics.js'
+import type { Wal } from '../wal/wal.js'
+import type { ShardState } from './state.js'
+
+export interface CheckpointOptions {
+  readonly disk: Disk
+  readonly snapshotDirectory: string
+  readonly state: ShardState
+  readonly store: Store
+  readonly manifest: Manifest
+  readonly chunks: ChunkFiles
+  readonly wal: Wal
+  readonly clock: Clock
+  readonly failpoints: Failpoints
+  readonly metrics: Metrics
+  readonly flushMs: number
+  readonly overlayBytesMax: number
+  readonly walBytesMax: number
+  readonly snapshotEveryBytes: number
+  readonly oldestUnsealedSequence: () => number | undefined
+  /** Appends wait while a reason stands. */
+  readonly hold: (reason: string) => void
+  readonly unhold: (reason: string) => void
+  /** The manifest cannot be written: the broker must stop. */
+  readonly failed: (error: unknown) => void
+  /** Space could not be freed; it is tried again. */
+  readonly warn: (message: string, error: unknown) => void
+}
+
+/**
+ * Brings the manifest up to the state, and removes what is then no longer needed: chunk files without a reference, and
+ * WAL segments below the manifest, the newest verified snapshot and everything unsealed. One round at a time.
+ */
+export class Checkpoint {
+  readonly #options: CheckpointOptions
+  #timer: Timer | undefined
+  #running: Promise<void> | undefined
+  #again = false
+  #stopped = false
+  /** Of the newest verified snapshot. */
+  #snapshotSequence = 0
+  #walBytesAtSnapshot = 0
+  #walBytesWritten = 0
+
+  constructor(options: CheckpointOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    this.#snapshotSequence = await this.#newestVerified()
+    this.#tick()
+  }
+
+  /** Called after every group: cheap. Holds appends that would grow what only a checkpoint shrinks. */
+  grown(walBytes: number): void {
+    this.#walBytesWritten += walBytes
+    const { state, overlayBytesMax } = this.#options
+    const { overlay } = state
+    if (overlay.bytes > overlayBytesMax) this.#options.hold('overlay')
+    if (this.#isWalFull()) this.#options.hold('wal')
+    if (overlay.bytes > overlayBytesMax / 2) this.kick()
+  }
+
+  /** Past half of its cap the WAL is made smaller with everything that helps. */
+  isWalLarge(): boolean {
+    const { wal, walBytesMax } = this.#options
+    return wal.files.totalBytes > walBytesMax / 2
+  }
+
+  /** The next segment would pass the cap. */
+  #isWalFull(): boolean {
+    const { wal, walBytesMax } = this.#options
+    const newest = wal.files.headers.at(-1)
+    return wal.files.totalBytes + 2 * (newest?.bytes ?? 0) > walBytesMax
+  }
+
+  kick(): void {
+    if (this.#stopped) return
+    if (this.#running !== undefined) {
+      this.#again = true
+      return
+    }
+    this.#running = this.#round()
+      .catch((error: unknown) => this.#options.warn('a checkpoint failed; it is tried again', error))
+      .finally(() => {
+        this.#running = undefined
+        if (this.#again) {
+          this.#again = false
+          this.kick()
+        }
+      })
+  }
+
+  #tick(): void {
+    if (this.#stopped) return
+    this.kick()
+    this.#timer = this.#options.clock.setTimer(() => this.#tick(), this.#options.flushMs, { unref: true })
+  }
+
+  async #round(): Promise<void> {
+    const { state, wal, unhold } = this.#options
+    let flushed: { applied: number; replayFrom: number }
+    try {
+      flushed = await this.flush()
+    } catch (error) {
+      this.#stopped = true
+      this.#options.failed(error)
+      return
+    }
+    unhold('overlay')
+    await this.#removeChunks(flushed.applied)
+    const unneeded = Math.min(flushed.applied, flushed.replayFrom - 1)
+    if (this.#isSnapshotDue(unneeded)) await this.#snapshot()
+    await wal.trim(Math.min(unneeded, this.#snapshotSequence))
+    if (!this.#isWalFull()) unhold('wal')
+    else if (state.overlay.touched) this.#again = true
+  }
+
+  /** Writes what changed; returns what the manifest then holds. */
+  async flush(options: { force?: boolean } = {}): Promise<{ applied: number; replayFrom: number }> {
+    const { state, manifest, failpoints, metrics, oldestUnsealedSequence } = this.#options
+    const applied = state.applied.sequence
+    const replayFrom = oldestUnsealedSequence() ?? applied + 1
+    if (!state.overlay.touched && options.force !== true) return { applied, replayFrom }
+    await failpoints.hit('manifestBeforeFlush')
+    const startedMs = performance.now()
+    // Encoded before `flush` returns its promise: what is applied from here on belongs to the next flush.
+    const at = { applied: state.applied.sequence, replayFrom: oldestUnsealedSequence() ?? state.applied.sequence + 1 }
+    const flushing = manifest.flush(changesOf(state, at.replayFrom))
+    state.overlay.clear()
+    await flushing
+    await failpoints.hit('manifestAfterFlush')
+    metrics.count('manifestFlushes')
+    metrics.observe('manifestFlushMs', performance.now() - startedMs)
+    return at
+  }
+
+  async #removeChunks(applied: number): Promise<void> {
+    const { unreferencedChunks } = this.#options.state
+    while (unreferencedChunks[0] !== undefined && unreferencedChunks[0].sequence <= applied) {
+      const { chunkId } = unreferencedChunks[0]
+      await this.#options.chunks.remove(chunkId)
+      unreferencedChunks.shift()
+    }
+  }
+
+  /** Now and then, and when a large WAL waits for nothing but a newer snapshot. */
+  #isSnapshotDue(unneeded: number): boolean {
+    const { snapshotEveryBytes, walBytesMax, wal } = this.#options
+    const since = this.#walBytesWritten - this.#walBytesAtSnapshot
+    if (since > Math.min(snapshotEveryBytes, walBytesMax / 4)) return true
+    const next = wal.files.headers[1]
+    const couldTrim = next !== undefined && next.firstSequence <= unneeded + 1
+    return couldTrim && this.isWalLarge() && this.#snapshotSequence < next.firstSequence - 1
+  }
+
+  /** The WAL is kept from the newest snapshot on, so a manifest that is lost can be made again from both. */
+  async #snapshot(): Promise<void> {
+    const { disk, snapshotDirectory, store, failpoints, metrics } = this.#options
+    this.#walBytesAtSnapshot = this.#walBytesWritten
+    const written = await writeSnapshot({ disk, directory: snapshotDirectory, store, failpoints })
+    await verifySnapshot(disk, written.path)
+    this.#snapshotSequence = written.applied.sequence
+    metrics.count('snapshots')
+  }
+
+  /** The last group in the newest snapshot whose every byte is right; 0 when there is none. */
+  async #newestVerified(): Promise<number> {
+    const { disk, snapshotDirectory } = this.#options
+    for (const { path } of await listSnapshots(disk, snapshotDirectory)) {
+      const report = await verifySnapshot(disk, path).catch((error: unknown) => {
+        this.#options.warn(`the snapshot ${path} cannot be used`, error)
+        return undefined
+      })
+      if (report !== undefined) return report.applied.sequence
+    }
+    return 0
+  }
+
+  /** A last flush; nothing may be applied any more. */
+  async stop(options: { flush: boolean }): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#running
+    if (options.flush) {
+      const { applied } = await this.flush({ force: true })
+      await this.#removeChunks(applied)
+    }
+  }
+}
+
+function changesOf(state: ShardState, replayFrom: number): ManifestChanges {
+  const { overlay } = state
+  return {
+    shard: state.shardRow(replayFrom),
+    put: {
+      topics: overlay.topics,
+      partitions: [...overlay.partitions].map((partition) => partition.row),
+      chunks: overlay.chunks,
+      producerNames: overlay.producerNames,
+      producers: overlay.producers,
+      requests: overlay.requests,
+    },
+    delete: {
+      topics: overlay.deletedTopics,
+      partitions: overlay.deletedPartitions,
+      chunks: overlay.deletedChunks,
+      producers: overlay.deletedProducers,
+      requests: overlay.deletedRequests.map((requestId) => ({ requestId })),
+    },
+  }
+}

@@ -1,0 +1,341 @@
+import { MillraceError } from '../../protocol/error-codes.js'
+import type { Clock, Timer } from '../platform/clock.js'
+import type { Metrics } from '../platform/metrics.js'
+import type { WalCommand } from '../wal/command.js'
+import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
+import type { CommittedGroup, Wal } from '../wal/wal.js'
+import { AppendCommand } from './append-command.js'
+import { type AppendQueue, asMillraceError, type QueuedAppend } from './append-queue.js'
+import { type Command, encodeCommand } from './commands.js'
+import { type AppendAck, Sequencer } from './sequencer.js'
+import type { ShardState } from './state.js'
+
+/** A change other than an append. It is decided when its group is cut, against the state as it is then. */
+export interface Change<T> {
+  /**
+   * Says what to write and what to answer, or throws a refusal. No commands: the answer needs no write. `claimed` holds
+   * the names that other changes of this group touch: return undefined to be asked again for the next group.
+   */
+  decide(at: { time: number; claimed: Set<string> }): { commands: readonly Command[]; result: T } | undefined
+}
+
+interface QueuedChange {
+  readonly change: Change<unknown>
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: MillraceError) => void
+}
+
+interface Answer {
+  readonly item: QueuedAppend
+  readonly ack: AppendAck
+}
+
+/** A group between its cut and its acknowledgements. */
+interface Group {
+  readonly time: number
+  readonly walCommands: WalCommand[]
+  /** Besides the appends, in the order of `walCommands`. */
+  readonly commands: Map<WalCommand, Command>
+  readonly answers: Answer[]
+  readonly changes: { queued: QueuedChange; result: unknown }[]
+}
+
+export interface GroupCommitOptions {
+  readonly state: ShardState
+  readonly wal: Wal
+  readonly queue: AppendQueue
+  readonly clock: Clock
+  readonly metrics: Metrics
+  readonly groupBytesMax: number
+  readonly proofIdleMs: number
+  /** Applies a durable group to the state and indexes it; synchronous. */
+  readonly apply: (group: AppliedGroup) => void
+  /** The group is applied and the next one is on its way to the disk: tell the followers. */
+  readonly applied: (group: AppliedGroup) => void
+  /** Called once, when a write failed: the broker must stop. */
+  readonly failed: (error: unknown) => void
+}
+
+export interface AppliedGroup {
+  readonly committed: CommittedGroup
+  readonly commands: readonly (AppendCommand | Command)[]
+}
+
+/** What a write may take, so that a small request behind it does not wait long. */
+const GROUP_MS_MAX = 2
+const GROUP_BYTES_FLOOR = 256 * 1024
+
+/**
+ * The write loop of a shard. It clocks itself: while a group is being written requests gather, and the next group is cut
+ * out of them when the write returns. The order is always: on disk, applied, next write begun, acknowledged.
+ * Not re-entrant.
+ */
+export class GroupCommit {
+  readonly #options: GroupCommitOptions
+  readonly #sequencer: Sequencer
+  #changes: QueuedChange[] = []
+  #running = false
+  #scheduled = false
+  #failed: MillraceError | undefined
+  #stopping = false
+  readonly #holds = new Set<string>()
+  #proofTimer: Timer | undefined
+  #proofDue = false
+  #lastWasProof = false
+  #bytesPerMs = 512 * 1024
+  #whenIdle: (() => void)[] = []
+
+  constructor(options: GroupCommitOptions) {
+    this.#options = options
+    this.#sequencer = new Sequencer(options.state)
+  }
+
+  /** Broker time: the wall clock, but never before what was logged last. */
+  time(): number {
+    return Math.max(this.#options.clock.now(), this.#options.state.time)
+  }
+
+  /** Queues a change; resolves with its result once it is on disk and applied. */
+  submit<T>(change: Change<T>): Promise<T> {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed)
+    return new Promise<T>((resolve, reject) => {
+      this.#changes.push({ change, resolve: resolve as (result: unknown) => void, reject })
+      this.kick()
+    })
+  }
+
+  /** While any hold stands no append is taken; changes, which may free space, go on. */
+  hold(reason: string): void {
+    this.#holds.add(reason)
+  }
+
+  unhold(reason: string): void {
+    if (this.#holds.delete(reason)) this.kick()
+  }
+
+  /** Cuts a group at the end of this turn of the event loop, so that all that came in it goes together. */
+  kick(): void {
+    if (this.#running || this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      void this.#run()
+    })
+  }
+
+  async #run(): Promise<void> {
+    if (this.#running || this.#failed !== undefined) return
+    this.#running = true
+    this.#proofTimer?.cancel()
+    let before: { group: Group; applied: AppliedGroup } | undefined
+    try {
+      for (let group = this.#cut(); group !== undefined; group = this.#cut()) {
+        const startedMs = performance.now()
+        const writing = this.#options.wal.commit({ commands: group.walCommands, time: group.time })
+        if (before !== undefined) this.#acknowledge(before.group, before.applied)
+        before = undefined
+        let committed: CommittedGroup
+        try {
+          committed = await writing
+        } catch (error) {
+          this.#failGroup(group, error)
+          return
+        }
+        this.#learnBandwidth(committed.bytes, performance.now() - startedMs)
+        before = { group, applied: this.#apply(group, committed) }
+      }
+      if (before !== undefined) this.#acknowledge(before.group, before.applied)
+    } catch (error) {
+      this.#fail(error)
+      return
+    } finally {
+      this.#running = false
+    }
+    this.#armProof()
+    if (this.#hasWork()) this.kick()
+    else for (const resolve of this.#whenIdle.splice(0)) resolve()
+  }
+
+  #hasWork(): boolean {
+    return this.#changes.length > 0 || this.#proofDue || (this.#holds.size === 0 && !this.#options.queue.isEmpty)
+  }
+
+  #cut(): Group | undefined {
+    const group: Group = { time: this.time(), walCommands: [], commands: new Map(), answers: [], changes: [] }
+    this.#sequencer.reset()
+    this.#takeChanges(group)
+    if (this.#holds.size === 0) this.#takeAppends(group)
+    const isProof = group.walCommands.length === 0
+    if (isProof && !this.#proofDue) return undefined
+    this.#proofDue = false
+    this.#lastWasProof = isProof
+    return group
+  }
+
+  #takeChanges(group: Group): void {
+    const queued = this.#changes
+    this.#changes = []
+    const claimed = new Set<string>()
+    for (const item of queued) {
+      try {
+        const decided = item.change.decide({ time: group.time, claimed })
+        if (decided === undefined) {
+          this.#changes.push(item)
+          continue
+        }
+        if (decided.commands.length === 0) {
+          item.resolve(decided.result)
+          continue
+        }
+        const record = group.walCommands.length
+        for (const command of decided.commands) {
+          const encoded = encodeCommand(command, record)
+          group.walCommands.push(encoded)
+          group.commands.set(encoded, command)
+        }
+        group.changes.push({ queued: item, result: decided.result })
+      } catch (error) {
+        item.reject(asMillraceError(error))
+      }
+    }
+  }
+
+  #takeAppends(group: Group): void {
+    const { queue, groupBytesMax, wal } = this.#options
+    const wanted = Math.max(GROUP_BYTES_FLOOR, this.#bytesPerMs * GROUP_MS_MAX)
+    const bytesMax = Math.min(groupBytesMax, wanted, wal.groupBytesMax)
+    let bytes = 0
+    for (const command of group.walCommands) bytes += command.byteLength + DIRECTORY_ROW_BYTES
+    queue.fill((item) => {
+      // A batch larger than a group has one to itself.
+      if (bytes > 0 && bytes + item.bytes > bytesMax) return undefined
+      const added = this.#sequence(item, group)
+      bytes += added
+      return added
+    })
+  }
+
+  /** Sequences one batch; returns the bytes that it adds to the group. A refusal is answered here. */
+  #sequence(item: QueuedAppend, group: Group): number {
+    const { queue, metrics } = this.#options
+    try {
+      const sequenced = this.#sequencer.sequence(item.batch, { record: group.walCommands.length, time: group.time })
+      if (sequenced.kind === 'append') {
+        const { command } = sequenced
+        group.walCommands.push(command)
+        const ack = { baseOffset: command.baseOffset, appendTime: group.time, duplicate: false }
+        group.answers.push({ item, ack })
+        return command.byteLength + DIRECTORY_ROW_BYTES
+      }
+      metrics.count('produceDuplicates')
+      if (sequenced.kind === 'duplicateInGroup') {
+        group.answers.push({ item, ack: sequenced.ack })
+        return 0
+      }
+      item.settled = true
+      queue.release(item)
+      item.done(null, sequenced.ack)
+    } catch (error) {
+      metrics.count('produceRefusals')
+      item.settled = true
+      queue.release(item)
+      item.done(asMillraceError(error), undefined)
+    }
+    return 0
+  }
+
+  #apply(group: Group, committed: CommittedGroup): AppliedGroup {
+    const commands = group.walCommands.map((command) =>
+      command instanceof AppendCommand ? command : (group.commands.get(command) as Command),
+    )
+    const applied = { committed, commands }
+    this.#options.apply(applied)
+    return applied
+  }
+
+  #acknowledge(group: Group, applied: AppliedGroup): void {
+    const { queue, metrics } = this.#options
+    for (const { item, ack } of group.answers) {
+      queue.release(item)
+      item.settled = true
+      if (!ack.duplicate) {
+        metrics.count('produceBatches')
+        metrics.count('produceRecords', item.batch.recordCount)
+        metrics.count('produceBytes', item.batch.payload.length)
+      }
+      item.done(null, ack)
+    }
+    for (const { queued, result } of group.changes) queued.resolve(result)
+    this.#options.applied(applied)
+  }
+
+  /** What the disk takes, from groups that are large enough to tell. */
+  #learnBandwidth(bytes: number, ms: number): void {
+    if (bytes < GROUP_BYTES_FLOOR / 2 || ms <= 0) return
+    this.#bytesPerMs += (bytes / ms - this.#bytesPerMs) / 16
+  }
+
+  /** After a short quiet time an empty group proves the last one, so that damage to it is told from a torn write. */
+  #armProof(): void {
+    if (this.#lastWasProof || this.#failed !== undefined || this.#options.state.applied.sequence === 0) return
+    this.#proofTimer = this.#options.clock.setTimer(
+      () => {
+        this.#proofDue = true
+        this.kick()
+      },
+      this.#options.proofIdleMs,
+      { unref: true },
+    )
+  }
+
+  #failGroup(group: Group, error: unknown): void {
+    const failure = storageFailed(error)
+    for (const { item } of group.answers) {
+      item.settled = true
+      this.#options.queue.release(item)
+      item.done(failure, undefined)
+    }
+    for (const { queued } of group.changes) queued.reject(failure)
+    this.#fail(error)
+  }
+
+  /** From here on nothing is written and nothing is acknowledged. */
+  #fail(error: unknown): void {
+    if (this.#failed !== undefined) return
+    this.#failed = storageFailed(error)
+    const notWritten = new MillraceError('STORAGE_FAILED', { outcome: 'notWritten', cause: error })
+    for (const { reject } of this.#changes.splice(0)) reject(notWritten)
+    this.#options.queue.stop(notWritten)
+    for (const resolve of this.#whenIdle.splice(0)) resolve()
+    this.#options.failed(error)
+  }
+
+  /** Another part of the storage failed: stop writing. */
+  abort(error: unknown): void {
+    this.#fail(error)
+  }
+
+  /** Refuses new batches, writes what waits, proves the last group. */
+  async stop(): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = true
+      this.#proofTimer?.cancel()
+      await this.#idle()
+      this.#options.queue.stop(new MillraceError('SHUTTING_DOWN'))
+      if (this.#failed !== undefined || this.#lastWasProof) return
+      this.#proofDue = true
+      await this.#idle()
+      this.#proofTimer?.cancel()
+    }
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#failed !== undefined || (!this.#running && !this.#hasWork())) return
+    await new Promise<void>((resolve) => {
+      this.#whenIdle.push(resolve)
+      this.kick()
+    })
+  }
+}
+
+const storageFailed = (cause: unknown): MillraceError => new MillraceError('STORAGE_FAILED', { cause })

@@ -1,0 +1,234 @@
+import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
+import { MillraceError } from '../../protocol/error-codes.js'
+import type { TopicId } from '../../protocol/ids.js'
+import type { ChunkFiles } from '../chunks/chunk-files.js'
+import type { Metrics } from '../platform/metrics.js'
+import { entryFault } from '../wal/command.js'
+import type { SegmentFiles } from '../wal/segment-files.js'
+import type { Slab, SlabPool } from '../wal/slab.js'
+import type { PartitionState, ShardState } from './state.js'
+import type { TailEntry } from './tail.js'
+
+export interface ReadRequest {
+  readonly topicId: TopicId
+  readonly partition: number
+  readonly offset: number
+  /** At least one entry is returned, however large. */
+  readonly maxBytes: number
+}
+
+export interface ReadResult {
+  /** Whole stored entries, end to end; the first may begin below the offset. Empty at the durable end. */
+  readonly buffers: readonly Uint8Array[]
+  readonly bytes: number
+  /** Where to go on. */
+  readonly nextOffset: number
+  readonly startOffset: number
+  readonly durableEnd: number
+  readonly source: 'cache' | 'wal' | 'chunk'
+  /** Call once the buffers are sent: they return to their pool. */
+  release(): void
+}
+
+export interface PartitionReaderOptions {
+  readonly state: ShardState
+  readonly segments: SegmentFiles
+  readonly chunks: ChunkFiles
+  readonly slabs: SlabPool
+  readonly metrics: Metrics
+}
+
+/** Bytes of other partitions that one WAL read may carry along rather than be split. */
+const GAP_BYTES_MAX = 32 * 1024
+
+const nothing = (): void => {}
+
+/** Reads partitions: from the tail cache, else the WAL, else a chunk. Nothing beyond the durable end. */
+export class PartitionReader {
+  readonly #options: PartitionReaderOptions
+
+  constructor(options: PartitionReaderOptions) {
+    this.#options = options
+  }
+
+  /** Synchronous when the tail cache has it. Throws or rejects UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA. */
+  read(request: ReadRequest): ReadResult | Promise<ReadResult> {
+    const partition = this.partition(request)
+    const { startOffset, endOffset } = partition
+    if (request.offset < startOffset || request.offset > endOffset) {
+      throw new MillraceError('OFFSET_OUT_OF_RANGE', {
+        message: `offset ${request.offset} is outside ${startOffset} to ${endOffset}`,
+        details: { startOffset, endOffset },
+      })
+    }
+    if (request.offset === endOffset) {
+      return { ...this.#result(partition, [], request.offset), source: 'cache', release: nothing }
+    }
+    const index = partition.tail.indexOf(request.offset)
+    const first = partition.tail.at(index)
+    if (first !== undefined && first.baseOffset <= request.offset) {
+      if (first.slab !== undefined) return this.#readCache(partition, index, request.maxBytes)
+      return this.#readWal(partition, index, request)
+    }
+    return this.#readChunk(partition, request)
+  }
+
+  /** Throws UNKNOWN_TOPIC or UNKNOWN_PARTITION. */
+  partition(at: { topicId: TopicId; partition: number }): PartitionState {
+    const topic = this.#options.state.topics.get(at.topicId)
+    if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC')
+    const partition = topic.partitions[at.partition]
+    if (partition === undefined) throw new MillraceError('UNKNOWN_PARTITION')
+    return partition
+  }
+
+  #result(partition: PartitionState, buffers: readonly Uint8Array[], nextOffset: number) {
+    let bytes = 0
+    for (const buffer of buffers) bytes += buffer.length
+    return { buffers, bytes, nextOffset, startOffset: partition.startOffset, durableEnd: partition.endOffset }
+  }
+
+  #readCache(partition: PartitionState, index: number, maxBytes: number): ReadResult {
+    const { slabs, metrics } = this.#options
+    const buffers: Uint8Array[] = []
+    const used: Slab[] = []
+    let bytes = 0
+    let nextOffset = 0
+    let run: { slab: Slab; start: number; end: number } | undefined
+    const closeRun = (): void => {
+      if (run !== undefined) buffers.push(run.slab.buffer.subarray(run.start, run.end))
+    }
+    for (let i = index; ; i++) {
+      const entry = partition.tail.at(i)
+      if (entry?.slab === undefined || (bytes > 0 && bytes + entry.bytes > maxBytes)) break
+      bytes += entry.bytes
+      nextOffset = entry.endOffset
+      if (run?.slab === entry.slab && run.end === entry.slabPosition) {
+        run.end += entry.bytes
+        continue
+      }
+      closeRun()
+      if (run?.slab !== entry.slab) {
+        slabs.retain(entry.slab)
+        used.push(entry.slab)
+      }
+      run = { slab: entry.slab, start: entry.slabPosition, end: entry.slabPosition + entry.bytes }
+    }
+    closeRun()
+    metrics.count('cacheHits')
+    return {
+      ...this.#result(partition, buffers, nextOffset),
+      source: 'cache',
+      release: () => {
+        for (const slab of used.splice(0)) slabs.release(slab)
+      },
+    }
+  }
+
+  async #readWal(partition: PartitionState, index: number, request: ReadRequest): Promise<ReadResult> {
+    const { metrics, segments } = this.#options
+    const run = walRun(partition, index, request.maxBytes)
+    const first = run[0] as TailEntry
+    const last = run.at(-1) as TailEntry
+    const bytes = Buffer.allocUnsafeSlow(last.position + last.bytes - first.position)
+    metrics.count('cacheMisses')
+    metrics.count('walReads')
+    const read = await segments.read(first.segment, bytes, first.position)
+    // The segment went while we waited: what we want is in a chunk by now, or the topic is gone.
+    if (read === undefined) return this.read(request)
+    const buffers = run.map((entry) => {
+      const start = entry.position - first.position
+      const buffer = bytes.subarray(start, start + entry.bytes)
+      checkEntry(buffer, partition, entry, segments.path(entry.segment))
+      return buffer
+    })
+    return { ...this.#result(partition, buffers, last.endOffset), source: 'wal', release: nothing }
+  }
+
+  async #readChunk(partition: PartitionState, request: ReadRequest): Promise<ReadResult> {
+    const { chunks, metrics } = this.#options
+    const row = partition.chunks[chunkIndex(partition, request.offset)]
+    if (row === undefined) throw new MillraceError('CORRUPT_DATA', { message: `no chunk holds offset ${request.offset}` })
+    metrics.count('cacheMisses')
+    const { topicId, maxBytes } = request
+    try {
+      const { buffers, nextOffset } = await chunks.read({
+        chunkId: row.chunkId,
+        topicId,
+        partition: request.partition,
+        section: row.section,
+        offset: Math.max(request.offset, row.section.baseOffset),
+        maxBytes,
+      })
+      return { ...this.#result(partition, buffers, nextOffset), source: 'chunk', release: nothing }
+    } catch (error) {
+      // A deleted topic takes its chunks with it: say that, not that a file is missing.
+      this.partition(request)
+      throw error
+    }
+  }
+
+  /** The first offset whose batch was appended at or after `time`; the durable end when there is none. */
+  async offsetAtTime(at: { topicId: TopicId; partition: number; time: number }): Promise<number> {
+    const partition = this.partition(at)
+    const row = partition.chunks.find(({ section }) => section.maxAppendTime >= at.time)
+    if (row !== undefined) {
+      const { chunkId, section, topicId } = row
+      const offset = await this.#options.chunks.findTime({ chunkId, section, topicId, partition: row.partition, time: at.time })
+      return Math.max(offset, partition.startOffset)
+    }
+    const entry = partition.tail.at(partition.tail.indexAtTime(at.time))
+    return entry === undefined ? partition.endOffset : Math.max(entry.baseOffset, partition.startOffset)
+  }
+}
+
+/** Uncached entries that one pread serves. */
+function walRun(partition: PartitionState, index: number, maxBytes: number): TailEntry[] {
+  const run: TailEntry[] = []
+  let bytes = 0
+  for (let i = index; ; i++) {
+    const entry = partition.tail.at(i)
+    if (entry === undefined || entry.slab !== undefined) break
+    const before = run.at(-1)
+    if (before !== undefined) {
+      const gap = entry.position - (before.position + before.bytes)
+      if (entry.segment !== before.segment || gap > GAP_BYTES_MAX || bytes + entry.bytes > maxBytes) break
+      bytes += gap
+    }
+    bytes += entry.bytes
+    run.push(entry)
+  }
+  return run
+}
+
+/** The chunk that holds `offset`, or the next one after a gap. */
+function chunkIndex(partition: PartitionState, offset: number): number {
+  let low = 0
+  let high = partition.chunks.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((partition.chunks[middle]?.section.endOffset ?? 0) > offset) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+/** A recycled segment holds valid bytes of another time: CRCs alone do not say that these are the right ones. */
+export function checkEntry(bytes: Uint8Array, partition: PartitionState, entry: TailEntry, file: string): void {
+  const fault = entryFault(bytes) ?? mismatch(bytes, partition, entry)
+  if (fault === undefined) return
+  throw new MillraceError('CORRUPT_DATA', {
+    message: `stored data is damaged: ${file} at byte ${entry.position}: ${fault}`,
+    details: { file, byteOffset: entry.position },
+  })
+}
+
+function mismatch(bytes: Uint8Array, partition: PartitionState, entry: TailEntry): string | undefined {
+  const header = readEntryHeader(bytes)
+  const isRight =
+    header.topicId === partition.topicId &&
+    header.partition === partition.partition &&
+    header.baseOffset === entry.baseOffset &&
+    entryBytes(header) === entry.bytes
+  return isRight ? undefined : 'another entry stands here'
+}

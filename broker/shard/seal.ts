@@ -1,0 +1,222 @@
+import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
+import { MillraceError } from '../../protocol/error-codes.js'
+import type { ClusterId } from '../../protocol/ids.js'
+import { ChunkWriter } from '../chunks/chunk-writer.js'
+import type { ChunkRow } from '../manifest/rows.js'
+import type { Clock, Timer } from '../platform/clock.js'
+import type { Disk } from '../platform/disk.js'
+import type { Failpoints } from '../platform/failpoints.js'
+import type { Metrics } from '../platform/metrics.js'
+import type { Change } from './group-commit.js'
+import type { PartitionReader } from './read.js'
+import type { PartitionState, ShardState } from './state.js'
+
+export interface SealerOptions {
+  readonly disk: Disk
+  readonly directory: string
+  readonly clusterId: ClusterId
+  readonly state: ShardState
+  readonly reader: PartitionReader
+  readonly clock: Clock
+  readonly failpoints: Failpoints
+  readonly metrics: Metrics
+  readonly chunkBytes: number
+  readonly chunkMaxAgeMs: number
+  /** Whether the WAL from this segment on is so large that whatever pins the segment must go. */
+  readonly isTooMuch: (fromSegment: number) => boolean
+  readonly submit: <T>(change: Change<T>) => Promise<T>
+  readonly removeChunk: (chunkId: number) => Promise<void>
+  /** A chunk is part of the log now: the WAL may be trimmed. */
+  readonly sealed: () => void
+  /** A seal failed; it is tried again after a pause. */
+  readonly failed: (error: unknown) => void
+}
+
+/** Entries that a partition may have in the WAL, whatever their size: each costs memory until it is sealed. */
+const UNSEALED_ENTRIES_MAX = 16_384
+const READ_BYTES = 1024 * 1024
+/** Cold partitions go into one chunk up to this size. */
+const SHARED_CHUNK_FACTOR = 4
+const TICK_MS = 1000
+const RETRY_MS = 1000
+
+/**
+ * Moves what is in the WAL into chunks, one chunk at a time. The chunk becomes part of the log by one command in the WAL;
+ * before that its file means nothing, and a start sweeps it.
+ */
+export class Sealer {
+  readonly #options: SealerOptions
+  /** Partitions with anything unsealed, longest first. */
+  readonly #unsealed = new Set<PartitionState>()
+  readonly #due = new Set<PartitionState>()
+  #chunkCounter = 0
+  #running: Promise<void> | undefined
+  #started = false
+  #stopped = false
+  #timer: Timer | undefined
+  #pausedUntilMs = 0
+
+  constructor(options: SealerOptions) {
+    this.#options = options
+  }
+
+  /** Not before the shard epoch is durable: chunk ids are made of it. */
+  start(): void {
+    this.#started = true
+    this.#tick()
+  }
+
+  /** A partition got entries. Cheap: called for every batch. */
+  grown(partition: PartitionState): void {
+    this.#unsealed.add(partition)
+    const { tail, sealedEnd } = partition
+    if (tail.unsealedBytes < this.#options.chunkBytes && tail.length < UNSEALED_ENTRIES_MAX) return
+    if (tail.unsealedBytes < this.#options.chunkBytes && tail.length - tail.indexOf(sealedEnd) < UNSEALED_ENTRIES_MAX) return
+    this.#due.add(partition)
+    this.kick()
+  }
+
+  /** The first WAL group that holds anything unsealed; undefined when all is in chunks. */
+  oldestUnsealedSequence(): number | undefined {
+    let oldest: number | undefined
+    for (const partition of this.#unsealed) {
+      const sequence = this.#firstUnsealed(partition)?.sequence
+      if (sequence !== undefined && (oldest === undefined || sequence < oldest)) oldest = sequence
+    }
+    return oldest
+  }
+
+  #firstUnsealed(partition: PartitionState) {
+    const isLive = this.#options.state.partition(partition.topicId, partition.partition) === partition
+    const entry = isLive ? partition.tail.firstUnsealed(partition.sealedEnd) : undefined
+    if (entry === undefined) this.#unsealed.delete(partition)
+    return entry
+  }
+
+  kick(): void {
+    if (!this.#started || this.#stopped || this.#running !== undefined) return
+    if (this.#options.clock.monotonic() < this.#pausedUntilMs) return
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined
+    })
+  }
+
+  #tick(): void {
+    if (this.#stopped) return
+    this.kick()
+    this.#timer = this.#options.clock.setTimer(() => this.#tick(), TICK_MS, { unref: true })
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for (let job = this.#nextJob(); job.length > 0 && !this.#stopped; job = this.#nextJob()) await this.#seal(job)
+    } catch (error) {
+      this.#pausedUntilMs = this.#options.clock.monotonic() + RETRY_MS
+      if (!this.#stopped) this.#options.failed(error)
+    }
+  }
+
+  /** Partitions for the next chunk: a full one alone, else those that are old or pin the WAL, together. */
+  #nextJob(): PartitionState[] {
+    for (const partition of this.#due) {
+      this.#due.delete(partition)
+      if (this.#firstUnsealed(partition) !== undefined) return [partition]
+    }
+    const { clock, chunkMaxAgeMs, chunkBytes, isTooMuch } = this.#options
+    const aged = clock.now() - chunkMaxAgeMs
+    const oldest = this.#oldestSegment()
+    const pinned = isTooMuch(oldest) ? oldest : -1
+    const job: PartitionState[] = []
+    let bytes = 0
+    for (const partition of this.#unsealed) {
+      const first = this.#firstUnsealed(partition)
+      if (first === undefined || (first.appendTime > aged && first.segment > pinned)) continue
+      job.push(partition)
+      bytes += Math.min(partition.tail.unsealedBytes, chunkBytes)
+      if (bytes >= SHARED_CHUNK_FACTOR * chunkBytes) break
+    }
+    return job
+  }
+
+  #oldestSegment(): number {
+    let oldest = Number.POSITIVE_INFINITY
+    for (const partition of this.#unsealed) oldest = Math.min(oldest, this.#firstUnsealed(partition)?.segment ?? oldest)
+    return oldest
+  }
+
+  async #seal(job: readonly PartitionState[]): Promise<void> {
+    const { disk, directory, clusterId, state, failpoints, metrics, submit, removeChunk, sealed } = this.#options
+    const startedMs = performance.now()
+    const chunkId = state.shardEpoch * 2 ** 32 + this.#chunkCounter++
+    const writer = await ChunkWriter.create({ disk, directory, chunkId, clusterId, failpoints })
+    const rows: ChunkRow[] = []
+    let bytes = 0
+    try {
+      for (const partition of job) {
+        const row = await this.#writeSection(writer, partition, chunkId)
+        if (row !== undefined) rows.push(row)
+      }
+      bytes = (await writer.finish()).bytes
+      await failpoints.hit('sealBeforeCommit')
+    } catch (error) {
+      await writer.abort()
+      // A topic that was deleted meanwhile is no failure: the next job goes without it.
+      if (error instanceof MillraceError && error.code === 'UNKNOWN_TOPIC') return
+      throw error
+    }
+    const isUsed = await submit({ decide: () => commitOf(state, chunkId, rows) })
+    await failpoints.hit('sealAfterCommit')
+    if (!isUsed) {
+      await removeChunk(chunkId)
+      return
+    }
+    for (const partition of job) if (partition.tail.unsealedBytes > 0) this.grown(partition)
+    metrics.count('chunksSealed')
+    metrics.count('sealedBytes', bytes)
+    metrics.observe('sealMs', performance.now() - startedMs)
+    sealed()
+  }
+
+  async #writeSection(writer: ChunkWriter, partition: PartitionState, chunkId: number): Promise<ChunkRow | undefined> {
+    const { chunkBytes, reader } = this.#options
+    const { topicId } = partition
+    const end = partition.endOffset
+    let offset = partition.sealedEnd
+    if (offset === end) return undefined
+    writer.beginSection({ topicId, partition: partition.partition })
+    let bytes = 0
+    while (offset < end && bytes < chunkBytes) {
+      const read = await reader.read({ topicId, partition: partition.partition, offset, maxBytes: READ_BYTES })
+      try {
+        for (const buffer of read.buffers) {
+          for (let at = 0; at < buffer.length; ) {
+            const header = readEntryHeader(buffer, at)
+            const entry = buffer.subarray(at, at + entryBytes(header))
+            // Checks both CRCs: nothing damaged is ever sealed.
+            const full = writer.append(entry, header)
+            if (full !== undefined) await full
+            at += entry.length
+            bytes += entry.length
+          }
+        }
+      } finally {
+        read.release()
+      }
+      offset = read.nextOffset
+    }
+    return { topicId, partition: partition.partition, chunkId, section: await writer.endSection() }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#running
+  }
+}
+
+/** The command that makes a chunk part of the log, without what was deleted while it was written. */
+function commitOf(state: ShardState, chunkId: number, rows: readonly ChunkRow[]) {
+  const live = rows.filter(({ topicId }) => state.topics.get(topicId)?.deleting === false)
+  if (live.length === 0) return { commands: [], result: false }
+  return { commands: [{ type: 'chunkSealed' as const, chunkId, rows: live }], result: true }
+}

@@ -1,0 +1,410 @@
+import type { Encoding } from '../../protocol/encodings.js'
+import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
+import { MillraceError } from '../../protocol/error-codes.js'
+import { ChunkFiles } from '../chunks/chunk-files.js'
+import type { Store } from '../manifest/store.js'
+import type { Clock, Timer } from '../platform/clock.js'
+import type { Disk } from '../platform/disk.js'
+import type { Failpoints } from '../platform/failpoints.js'
+import type { Metrics } from '../platform/metrics.js'
+import type { Random } from '../platform/random.js'
+import { SlabPool } from '../wal/slab.js'
+import { AppendCommand } from './append-command.js'
+import { AppendQueue, type AppendSource, type SourceListener } from './append-queue.js'
+import { applyAppend, applyCommand } from './apply.js'
+import { Checkpoint } from './checkpoint.js'
+import { type AppliedGroup, type Change, GroupCommit } from './group-commit.js'
+import { type Layout, layoutOf, writeCleanStop } from './layout.js'
+import { PartitionReader, type ReadRequest, type ReadResult } from './read.js'
+import { type Recovered, type RecoveryReport, recover } from './recover.js'
+import { Sealer } from './seal.js'
+import type { PartitionState, ShardState } from './state.js'
+import { TailCache } from './tail-cache.js'
+import { ProducerIds } from './producer-ids.js'
+import { createTopicChange, deleteTopicChange, type NewTopic } from './topic-changes.js'
+import { ProducerExpiry } from './producer-expiry.js'
+
+/** What a shard may hold and how it works; bytes and milliseconds, as in the broker's configuration. */
+export interface ShardLimits {
+  readonly recordBytesMax: number
+  readonly batchBytesMax: number
+  readonly topicsMax: number
+  readonly partitionsMax: number
+  readonly producersMax: number
+  readonly producerIdleMs: number
+  readonly walSegmentBytes: number
+  readonly walBytesMax: number
+  readonly spareWalSegments: number
+  readonly groupBytesMax: number
+  readonly walBacklogBytes: number
+  readonly backpressureDeadlineMs: number
+  readonly proofIdleMs: number
+  readonly tailCacheBytes: number
+  readonly chunkBytes: number
+  readonly chunkMaxAgeMs: number
+  readonly manifestFlushMs: number
+  readonly manifestOverlayBytesMax: number
+  readonly snapshotEveryBytes: number
+  readonly diskFreeBytesMin: number
+}
+
+export interface ShardOptions {
+  readonly directory: string
+  readonly disk: Disk
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  readonly failpoints: Failpoints
+  readonly metrics: Metrics
+  readonly limits: ShardLimits
+  /** Called once when storage failed: nothing is written or acknowledged any more, the process should end. */
+  readonly onFailed: (error: unknown) => void
+  /** Something went wrong that the shard gets over by itself. */
+  readonly onWarning: (message: string, error: unknown) => void
+}
+
+/** A topic as it is now. */
+export interface Topic {
+  readonly topicId: TopicId
+  readonly name: string
+  readonly partitions: number
+  readonly keyEncoding: Encoding
+  readonly valueEncoding: Encoding
+  /** Broker time, milliseconds. */
+  readonly createdAt: number
+}
+
+const SLAB_BYTES_MAX = 4 * 1024 * 1024
+const OPEN_CHUNKS_MAX = 256
+const INDEX_CACHE_BYTES = 16 * 1024 * 1024
+const HOUSEKEEPING_MS = 1000
+
+/** One WAL, one sequencer, one manifest, and all that they hold. Opened once, closed once. */
+export class Shard {
+  readonly report: RecoveryReport
+  readonly #options: ShardOptions
+  readonly #layout: Layout
+  readonly #recovered: Recovered
+  readonly #state: ShardState
+  readonly #slabs: SlabPool
+  readonly #cache: TailCache
+  readonly #queue: AppendQueue
+  readonly #commit: GroupCommit
+  readonly #chunks: ChunkFiles
+  readonly #reader: PartitionReader
+  readonly #sealer: Sealer
+  readonly #checkpoint: Checkpoint
+  readonly #producerIds: ProducerIds
+  readonly #producerExpiry: ProducerExpiry
+  #housekeeping: Timer | undefined
+  #diskFull = false
+  #failed = false
+  #closing: Promise<void> | undefined
+
+  private constructor(options: ShardOptions, layout: Layout, recovered: Recovered, slabs: SlabPool) {
+    const { disk, clock, failpoints, metrics, limits } = options
+    const { state, wal, manifest } = recovered
+    this.report = recovered.report
+    this.#options = options
+    this.#layout = layout
+    this.#recovered = recovered
+    this.#state = state
+    this.#slabs = slabs
+    this.#cache = new TailCache({ pool: slabs, bytesMax: limits.tailCacheBytes })
+    this.#chunks = new ChunkFiles({
+      disk,
+      directory: layout.chunks,
+      clusterId: state.clusterId,
+      openFilesMax: OPEN_CHUNKS_MAX,
+      indexCacheBytesMax: INDEX_CACHE_BYTES,
+      metrics,
+    })
+    this.#reader = new PartitionReader({ state, segments: wal.files, chunks: this.#chunks, slabs, metrics })
+    this.#queue = new AppendQueue({
+      clock,
+      metrics,
+      limits,
+      backlogBytesMax: limits.walBacklogBytes,
+      deadlineMs: limits.backpressureDeadlineMs,
+      refuse: () => this.#refuseIfFull(),
+      encodingsOf: (batch) => {
+        this.#reader.partition(batch)
+        return (this.#state.topics.get(batch.topicId) as { row: Topic }).row
+      },
+      onReady: () => this.#commit.kick(),
+    })
+    this.#commit = new GroupCommit({
+      state,
+      wal,
+      queue: this.#queue,
+      clock,
+      metrics,
+      groupBytesMax: limits.groupBytesMax,
+      proofIdleMs: limits.proofIdleMs,
+      apply: (group) => this.#apply(group),
+      applied: (group) => this.#wake(group),
+      failed: (error) => this.#fail(error),
+    })
+    this.#checkpoint = new Checkpoint({
+      disk,
+      snapshotDirectory: layout.snapshots,
+      state,
+      store: options.store,
+      manifest,
+      chunks: this.#chunks,
+      wal,
+      clock,
+      failpoints,
+      metrics,
+      flushMs: limits.manifestFlushMs,
+      overlayBytesMax: limits.manifestOverlayBytesMax,
+      walBytesMax: limits.walBytesMax,
+      snapshotEveryBytes: limits.snapshotEveryBytes,
+      oldestUnsealedSequence: () => this.#sealer.oldestUnsealedSequence(),
+      hold: (reason) => this.#commit.hold(reason),
+      unhold: (reason) => this.#commit.unhold(reason),
+      failed: (error) => this.#commit.abort(error),
+      warn: options.onWarning,
+    })
+    this.#sealer = new Sealer({
+      disk,
+      directory: layout.chunks,
+      clusterId: state.clusterId,
+      state,
+      reader: this.#reader,
+      clock,
+      failpoints,
+      metrics,
+      chunkBytes: limits.chunkBytes,
+      chunkMaxAgeMs: limits.chunkMaxAgeMs,
+      isTooMuch: (fromSegment) => wal.files.bytesFrom(fromSegment) > limits.walBytesMax / 2,
+      submit: (change) => this.#commit.submit(change),
+      removeChunk: (chunkId) => this.#chunks.remove(chunkId),
+      sealed: () => {
+        if (this.#checkpoint.isWalLarge()) this.#checkpoint.kick()
+      },
+      failed: (error) => options.onWarning('sealing a chunk failed; it is tried again', error),
+    })
+    const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)
+    this.#producerIds = new ProducerIds({ state, submit, limits })
+    this.#producerExpiry = new ProducerExpiry({ state, submit, limits })
+  }
+
+  /** Recovers the directory and takes the shard over under the next shard epoch. Throws CORRUPT_DATA. */
+  static async open(options: ShardOptions): Promise<Shard> {
+    const { disk, limits, random, failpoints, metrics, store } = options
+    const layout = layoutOf(options.directory)
+    const slabBytes = Math.max(64 * 1024, Math.min(SLAB_BYTES_MAX, Math.floor(limits.tailCacheBytes / 16)))
+    const slabs = new SlabPool({ slabBytes, freeBytesMax: 4 * slabBytes })
+    const recovered = await recover({
+      disk,
+      layout,
+      random,
+      store,
+      walOptions: {
+        segmentBytes: limits.walSegmentBytes,
+        sparesMax: limits.spareWalSegments,
+        slabs,
+        failpoints,
+        metrics,
+      },
+    })
+    const shard = new Shard(options, layout, recovered, slabs)
+    await shard.#start()
+    return shard
+  }
+
+  async #start(): Promise<void> {
+    const { state, wal } = this.#recovered
+    for (const topic of state.topics.values()) {
+      for (const partition of topic.partitions) if (partition.tail.unsealedBytes > 0) this.#sealer.grown(partition)
+    }
+    const { clusterId } = state
+    const shardEpoch = state.shardEpoch + 1
+    await this.#commit.submit({ decide: () => ({ commands: [{ type: 'shardEpochStarted', clusterId, shardEpoch }], result: undefined }) })
+    await this.#checkpoint.start()
+    this.#sealer.start()
+    await this.#keepHouse()
+    const { metrics } = this.#options
+    metrics.gauge('walBacklogBytes', () => this.#queue.backlogBytes)
+    metrics.gauge('walTotalBytes', () => wal.files.totalBytes)
+    metrics.gauge('tailCacheBytes', () => this.#cache.bytes)
+    metrics.gauge('overlayBytes', () => state.overlay.bytes)
+    wal.files.restock().catch((error: unknown) => this.#options.onWarning('a spare WAL segment could not be made', error))
+  }
+
+  get clusterId(): ClusterId {
+    return this.#state.clusterId
+  }
+
+  get shardEpoch(): number {
+    return this.#state.shardEpoch
+  }
+
+  /** Broker time, milliseconds: never before what was logged last. */
+  time(): number {
+    return this.#commit.time()
+  }
+
+  topic(topicId: TopicId): Topic | undefined {
+    return this.#state.topics.get(topicId)?.row
+  }
+
+  topicNamed(name: string): Topic | undefined {
+    return this.#state.topicsByName.get(name)?.row
+  }
+
+  /** Up to `limit` topics in the order of their names, after `after`. */
+  topicsAfter(after: string | null, limit: number): Topic[] {
+    const names = [...this.#state.topicsByName.keys()].filter((name) => after === null || name > after).sort()
+    return names.slice(0, limit).map((name) => this.topicNamed(name) as Topic)
+  }
+
+  /** Throws ILLEGAL_TOPIC_NAME, ILLEGAL_ARGUMENT, TOPIC_EXISTS, LIMIT_REACHED. */
+  async createTopic(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
+    return this.#commit.submit(createTopicChange(this.#state, topic, { ...this.#options, time: () => this.time() }))
+  }
+
+  /** Throws UNKNOWN_TOPIC. */
+  async deleteTopic(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }> {
+    return this.#commit.submit(deleteTopicChange(this.#state, args))
+  }
+
+  /** A name keeps its id and gets its next epoch; without a name the id is new. Throws LIMIT_REACHED. */
+  initProducer(args: { requestId: RequestId; name: string | null }): Promise<{ producerId: number; producerEpoch: number }> {
+    return this.#producerIds.init(args)
+  }
+
+  /** One per connection: batches of different sources share groups fairly. */
+  openSource(listener: SourceListener): AppendSource {
+    return this.#queue.openSource(listener)
+  }
+
+  /** Synchronous when the tail cache has it. Throws or rejects UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA. */
+  read(request: ReadRequest): ReadResult | Promise<ReadResult> {
+    return this.#reader.read(request)
+  }
+
+  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
+  bounds(topicId: TopicId, partition: number): { startOffset: number; durableEnd: number } {
+    const { startOffset, endOffset } = this.#reader.partition({ topicId, partition })
+    return { startOffset, durableEnd: endOffset }
+  }
+
+  /** The first offset appended at or after `time` (broker time); the durable end when there is none. */
+  offsetAtTime(at: { topicId: TopicId; partition: number; time: number }): Promise<number> {
+    return this.#reader.offsetAtTime(at)
+  }
+
+  /** Calls `wake` whenever the partition's bounds moved or its topic went. Returns how to stop. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
+  follow(at: { topicId: TopicId; partition: number }, wake: () => void): () => void {
+    const { followers } = this.#reader.partition(at)
+    followers.add(wake)
+    return () => void followers.delete(wake)
+  }
+
+  /** SHA-256 over the whole state: equal for equal histories. */
+  stateHash(): string {
+    return this.#state.hash()
+  }
+
+  /** A group is on disk: make it true. */
+  #apply({ committed, commands }: AppliedGroup): void {
+    const state = this.#state
+    for (const [index, command] of commands.entries()) {
+      if (command instanceof AppendCommand) this.#applyAppend(command, committed, committed.bodyStarts[index] as number)
+      else if (command.type === 'topicDeleted') {
+        const followers = this.#followersOf(command.topicId)
+        applyCommand(state, command, committed.time)
+        // The topic is no longer in the state when its followers are woken.
+        queueMicrotask(() => {
+          for (const wake of followers) wake()
+        })
+      } else applyCommand(state, command, committed.time)
+    }
+    state.applied = { sequence: committed.sequence, headerCrc: committed.headerCrc }
+    state.time = committed.time
+    if (commands.length > 0) state.overlay.touched = true
+    this.#slabs.release(committed.slab)
+    this.#cache.evict()
+    this.#checkpoint.grown(committed.bytes)
+  }
+
+  #applyAppend(command: AppendCommand, committed: AppliedGroup['committed'], bodyStart: number): void {
+    const { partitionState: partition, header } = command
+    if (this.#state.partition(header.topicId, header.partition) !== partition) return
+    applyAppend(this.#state, partition, header)
+    const entry = {
+      baseOffset: header.baseOffset,
+      endOffset: header.baseOffset + header.lastOffsetDelta + 1,
+      appendTime: header.appendTime,
+      bytes: command.byteLength,
+      sequence: committed.sequence,
+      segment: committed.segment,
+      position: committed.position + bodyStart,
+      slab: committed.slab,
+      slabPosition: committed.slabPosition + bodyStart,
+    }
+    partition.tail.push(entry)
+    this.#cache.add(committed.slab, partition, entry)
+    this.#sealer.grown(partition)
+  }
+
+  #followersOf(topicId: TopicId): (() => void)[] {
+    return this.#state.topics.get(topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
+  }
+
+  #wake({ commands }: AppliedGroup): void {
+    const touched = new Set<PartitionState>()
+    for (const command of commands) if (command instanceof AppendCommand) touched.add(command.partitionState)
+    for (const partition of touched) for (const wake of partition.followers) wake()
+  }
+
+  #refuseIfFull(): void {
+    if (this.#diskFull) throw new MillraceError('DISK_FULL', { retryAfterMs: HOUSEKEEPING_MS })
+  }
+
+  async #keepHouse(): Promise<void> {
+    const { disk, clock, limits, directory, metrics } = this.#options
+    if (this.#closing !== undefined || this.#failed) return
+    try {
+      const freeBytes = await disk.freeBytes(directory)
+      metrics.gauge('diskFreeBytes', () => freeBytes)
+      const wasFull = this.#diskFull
+      this.#diskFull = freeBytes < limits.diskFreeBytesMin
+      if (this.#diskFull && !wasFull) {
+        this.#options.onWarning(`the disk has ${freeBytes} bytes left, below ${limits.diskFreeBytesMin}: producing is refused`, undefined)
+      }
+      await this.#producerExpiry.run(this.time())
+    } catch (error) {
+      if (!this.#failed) this.#options.onWarning('housekeeping failed; it is tried again', error)
+    }
+    this.#housekeeping = clock.setTimer(() => void this.#keepHouse(), HOUSEKEEPING_MS, { unref: true })
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failed) return
+    this.#failed = true
+    this.#options.onFailed(error)
+  }
+
+  /** Writes what waits, brings the manifest up to date and says where the WAL ends. After a failure it only lets go. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#housekeeping?.cancel()
+    const { wal } = this.#recovered
+    await this.#sealer.stop()
+    await this.#commit.stop()
+    try {
+      await this.#checkpoint.stop({ flush: !this.#failed })
+      if (!this.#failed) await writeCleanStop(this.#options.disk, this.#layout, wal.end)
+    } finally {
+      await wal.close()
+      await this.#chunks.close()
+    }
+  }
+}

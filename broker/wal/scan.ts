@@ -1,0 +1,390 @@
+import { join } from 'node:path'
+import type { Disk, DiskFile } from '../platform/disk.js'
+import { bodyFault } from './command.js'
+import { WalCorruption } from './corruption.js'
+import {
+  alignUp,
+  checkGroup,
+  claimedBytes,
+  type DirectoryRow,
+  GROUP_ALIGN_BYTES,
+  GROUP_FLAG,
+  GROUP_HEADER_BYTES,
+  type GroupHeader,
+  readGroupHeader,
+  resemblesGroup,
+} from './group.js'
+import type { WalEnd, WalIdentity } from './position.js'
+import {
+  decodeSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  segmentFileName,
+  segmentNumber,
+} from './segment.js'
+
+/** One whole, checked group. `bytes` (padding included) is a view that is overwritten after the visit. */
+export interface ScannedGroup {
+  readonly header: GroupHeader
+  readonly rows: readonly DirectoryRow[]
+  readonly bytes: Uint8Array
+  readonly segment: SegmentHeader
+  readonly position: number
+}
+
+/** The last group, cut because its write never finished: nobody was told that it was written. */
+export interface TornTail {
+  readonly file: string
+  readonly byteOffset: number
+  readonly bytes: number
+  readonly reason: string
+}
+
+export interface ScanResult {
+  /** Undefined when the directory holds no segment. */
+  readonly end: WalEnd | undefined
+  /** A copy of the last group; undefined when no group is left in the WAL. */
+  readonly lastGroup: ScannedGroup | undefined
+  readonly segments: readonly SegmentHeader[]
+  /** Segments without a group of their own: to be removed once a fresh one stands. */
+  readonly unused: readonly SegmentHeader[]
+  readonly tornTail: TornTail | undefined
+}
+
+export interface ScanOptions {
+  readonly disk: Disk
+  readonly directory: string
+  readonly identity: WalIdentity
+  /** The first group that the visitor needs; groups before it in the same segment are visited too. */
+  readonly from: number
+  readonly visit: (group: ScannedGroup) => void
+}
+
+/**
+ * Reads a WAL from the segment that holds `from` to its end. Throws WalCorruption where bytes are damaged that a crash
+ * cannot have damaged: everything but the last group, which nothing proves.
+ */
+export async function scanWal(options: ScanOptions): Promise<ScanResult> {
+  const segments = await listSegments(options)
+  const unused: SegmentHeader[] = []
+  let tornTail: TornTail | undefined
+  // A segment without a group was made just before a crash: the WAL ends in the one before it.
+  for (let last = segments.at(-1); last !== undefined && segments.length > 1; last = segments.at(-1)) {
+    const window = await SegmentWindow.open(options.disk, options.directory, last)
+    try {
+      const expect = { walId: last.walId, sequence: last.firstSequence, previousCrc: last.previousCrc }
+      const found = await readGroup(window, SEGMENT_HEADER_BYTES, expect)
+      if ('rows' in found) break
+      await refuseIfProven(window, SEGMENT_HEADER_BYTES, expect.sequence, found)
+      tornTail ??= tornTailAt(window, SEGMENT_HEADER_BYTES, found)
+    } finally {
+      await window.close()
+    }
+    unused.push(last)
+    segments.pop()
+  }
+  unused.push(...takeSuperseded(segments))
+  const first = startOf(segments, options.from)
+  if (first === undefined) return { end: undefined, lastGroup: undefined, segments, unused, tornTail }
+  refuseIfMissing(options, segments[first] as SegmentHeader)
+  return await new Scan(options, { segments, unused, tornTail }).run(first)
+}
+
+function refuseIfMissing({ directory, from }: ScanOptions, first: SegmentHeader): void {
+  if (first.firstSequence <= from) return
+  throw new WalCorruption({
+    file: join(directory, segmentFileName(first.number - 1)),
+    byteOffset: 0,
+    reason: `the segment is missing: the oldest one begins with group ${first.firstSequence}, and group ${from} is needed`,
+  })
+}
+
+/** Reads and checks the header of every segment, in the order of their numbers. */
+async function listSegments(options: ScanOptions): Promise<SegmentHeader[]> {
+  const { disk, directory, identity } = options
+  const segments: SegmentHeader[] = []
+  for (const name of await disk.list(directory)) {
+    const number = segmentNumber(name)
+    if (number === undefined) continue
+    const path = join(directory, name)
+    const file = await disk.open(path, 'read')
+    try {
+      const bytes = new Uint8Array(SEGMENT_HEADER_BYTES)
+      const read = await file.read(bytes, 0)
+      const header = decodeSegmentHeader(bytes.subarray(0, read))
+      const refuse = (reason: string, byteOffset = 0): never => {
+        throw new WalCorruption({ file: path, byteOffset, reason })
+      }
+      if ('fault' in header) return refuse(header.fault)
+      if (header.number !== number) return refuse(`the file is segment ${header.number} under another name`)
+      if (header.walId !== identity.walId || header.clusterId !== identity.clusterId) {
+        return refuse('the segment belongs to another data directory')
+      }
+      const size = await file.size()
+      if (size !== header.bytes) {
+        return refuse(
+          `the file has ${size} bytes, and its header says ${header.bytes}`,
+          Math.min(size, header.bytes),
+        )
+      }
+      segments.push(header)
+    } finally {
+      await file.close()
+    }
+  }
+  return segments
+}
+
+/** Takes out the segments of which a later one repeats everything: a start after a crash made it, and died in turn. */
+function takeSuperseded(segments: SegmentHeader[]): SegmentHeader[] {
+  const superseded: SegmentHeader[] = []
+  let firstLater = Number.POSITIVE_INFINITY
+  for (let i = segments.length - 1; i >= 0; i--) {
+    const segment = segments[i] as SegmentHeader
+    if (segment.firstSequence >= firstLater) superseded.push(...segments.splice(i, 1))
+    firstLater = Math.min(firstLater, segment.firstSequence)
+  }
+  return superseded
+}
+
+function startOf(segments: readonly SegmentHeader[], from: number): number | undefined {
+  if (segments.length === 0) return undefined
+  const later = segments.findIndex(({ firstSequence }) => firstSequence > from)
+  return Math.max(0, (later === -1 ? segments.length : later) - 1)
+}
+
+class Scan {
+  readonly #options: ScanOptions
+  readonly #known: Pick<ScanResult, 'segments' | 'unused' | 'tornTail'>
+  #lastGroup: ScannedGroup | undefined
+
+  constructor(options: ScanOptions, known: Pick<ScanResult, 'segments' | 'unused' | 'tornTail'>) {
+    this.#options = options
+    this.#known = known
+  }
+
+  async run(first: number): Promise<ScanResult> {
+    const { segments } = this.#known
+    const start = segments[first] as SegmentHeader
+    let chain = { sequence: start.firstSequence - 1, headerCrc: start.previousCrc }
+    let end: WalEnd = { ...chain, segment: start, position: SEGMENT_HEADER_BYTES }
+    let tornTail = this.#known.tornTail
+    for (let index = first; index < segments.length; index++) {
+      const segment = segments[index] as SegmentHeader
+      const next = segments[index + 1]
+      if (segment.firstSequence !== chain.sequence + 1 || segment.previousCrc !== chain.headerCrc) {
+        throw this.#brokenChain(segments[index - 1], segment, chain.sequence)
+      }
+      const window = await SegmentWindow.open(this.#options.disk, this.#options.directory, segment)
+      try {
+        const read = await this.#readSegment(window, next, chain)
+        chain = { sequence: read.sequence, headerCrc: read.headerCrc }
+        end = { ...chain, segment, position: read.position }
+        tornTail = read.tornTail ?? tornTail
+      } finally {
+        await window.close()
+      }
+    }
+    return { ...this.#known, end, lastGroup: this.#lastGroup, tornTail }
+  }
+
+  #brokenChain(before: SegmentHeader | undefined, segment: SegmentHeader, sequence: number): WalCorruption {
+    const mayBeMissing = before !== undefined && segment.number > before.number + 1
+    const number = mayBeMissing ? before.number + 1 : segment.number
+    const found = `segment ${segmentFileName(segment.number)} begins with group ${segment.firstSequence}`
+    const reason = mayBeMissing
+      ? `the segment is missing: the one before it ends with group ${sequence}, and ${found}`
+      : `the WAL is read up to group ${sequence}, and ${found} or follows another history`
+    return new WalCorruption({ file: this.#path(number), byteOffset: 0, reason })
+  }
+
+  #path(number: number): string {
+    return join(this.#options.directory, segmentFileName(number))
+  }
+
+  /** Visits the groups of one segment: up to the first one of the next segment, or up to the end of the WAL. */
+  async #readSegment(
+    window: SegmentWindow,
+    next: SegmentHeader | undefined,
+    chain: { sequence: number; headerCrc: number },
+  ) {
+    const segment = window.segment
+    let { sequence, headerCrc } = chain
+    let position = SEGMENT_HEADER_BYTES
+    let flags = 0
+    // The group before the next segment's first must have exactly this CRC: the caller compares.
+    while (next === undefined || sequence + 1 < next.firstSequence) {
+      const expect = { walId: segment.walId, sequence: sequence + 1, previousCrc: headerCrc }
+      const found = await readGroup(window, position, expect)
+      if (!('rows' in found)) {
+        const isEnded = (flags & GROUP_FLAG.segmentEnd) !== 0
+        if (isEnded && next !== undefined) throw this.#brokenChain(segment, next, sequence)
+        if (next !== undefined) throw damaged(window, found.at, expect.sequence, found.fault)
+        if (isEnded && !this.#isFollowed(segment, sequence)) {
+          const file = this.#path(segment.number + 1)
+          const reason = `the segment is missing: group ${sequence} says that one follows ${segmentFileName(segment.number)}`
+          throw new WalCorruption({ file, byteOffset: 0, reason })
+        }
+        this.#refuseIfProvenByUnused(window, expect.sequence, found)
+        await refuseIfProven(window, position, expect.sequence, found)
+        const tornTail = tornTailAt(window, position, found)
+        await this.#keepLast(window, position)
+        return { sequence, headerCrc, position, tornTail }
+      }
+      const group = { ...found, segment, position }
+      this.#options.visit(group)
+      this.#lastVisited = group
+      sequence = found.header.sequence
+      headerCrc = found.header.headerCrc
+      flags = found.header.flags
+      position += alignUp(found.header.bytes)
+    }
+    return { sequence, headerCrc, position, tornTail: undefined }
+  }
+
+  /** Whether the segment that a last group of `sequence` announced was made and never used. */
+  #isFollowed(segment: SegmentHeader, sequence: number): boolean {
+    return this.#known.unused.some(
+      ({ number, firstSequence }) => number === segment.number + 1 || firstSequence <= sequence,
+    )
+  }
+
+  /** A segment is made when what stands before it is on disk: even an unused one proves that. */
+  #refuseIfProvenByUnused(window: SegmentWindow, sequence: number, found: Fault): void {
+    const witness = this.#known.unused.find(({ provenSequence }) => provenSequence >= sequence)
+    if (witness === undefined) return
+    const proof = `segment ${segmentFileName(witness.number)} proves that it had been written`
+    throw damaged(window, found.at, sequence, `${found.fault}, and ${proof}`)
+  }
+
+  #lastVisited: ScannedGroup | undefined
+
+  /** Copies the last group out of the window, which may have moved on since. */
+  async #keepLast(window: SegmentWindow, end: number): Promise<void> {
+    const last = this.#lastVisited
+    if (last === undefined || last.segment.number !== window.segment.number) {
+      // It stands in an earlier segment only if this one holds none, and then the segment would be unused.
+      this.#lastGroup = undefined
+      return
+    }
+    const bytes = await window.view(last.position, end - last.position)
+    this.#lastGroup = { ...last, bytes: bytes.slice() }
+  }
+}
+
+interface Fault {
+  readonly fault: string
+  /** Of the byte in its segment. */
+  readonly at: number
+  readonly looksTorn: boolean
+  readonly bytes: number
+}
+
+type Found = Pick<ScannedGroup, 'header' | 'rows' | 'bytes'> | Fault
+
+const damaged = (
+  window: SegmentWindow,
+  byteOffset: number,
+  sequence: number,
+  reason: string,
+): WalCorruption =>
+  new WalCorruption({ file: window.path, byteOffset, reason: `group ${sequence}: ${reason}` })
+
+async function readGroup(
+  window: SegmentWindow,
+  position: number,
+  expect: { walId: string; sequence: number; previousCrc: number },
+): Promise<Found> {
+  const { salt } = window.segment
+  const head = await window.view(position, GROUP_ALIGN_BYTES)
+  const header = readGroupHeader(head, 0, salt)
+  if (header === undefined) {
+    const looksTorn = resemblesGroup(head, 0, expect)
+    const bytes = looksTorn ? claimedBytes(head, 0) : 0
+    return { fault: 'no valid group begins here', at: position, looksTorn, bytes }
+  }
+  const bytes = alignUp(header.bytes)
+  if (
+    header.walId !== expect.walId ||
+    header.sequence !== expect.sequence ||
+    header.previousCrc !== expect.previousCrc
+  ) {
+    throw new WalCorruption({
+      file: window.path,
+      byteOffset: position,
+      reason: `group ${header.sequence} stands where group ${expect.sequence} belongs, or it follows another history`,
+    })
+  }
+  const view = await window.view(position, bytes)
+  const checked = checkGroup(view, 0, header, { salt, bodyFault })
+  if ('fault' in checked) return { fault: checked.fault, at: position + checked.at, looksTorn: true, bytes }
+  return { header, rows: checked.rows, bytes: view }
+}
+
+/** A later group proves that this one had been written: then its damage is no torn write. */
+async function refuseIfProven(
+  window: SegmentWindow,
+  position: number,
+  sequence: number,
+  found: Fault,
+): Promise<void> {
+  for (let at = position + GROUP_ALIGN_BYTES; at < window.segment.bytes; at += GROUP_ALIGN_BYTES) {
+    const head = await window.view(at, GROUP_HEADER_BYTES)
+    const header = readGroupHeader(head, 0, window.segment.salt)
+    if (header !== undefined && header.sequence > sequence) {
+      const proof = `group ${header.sequence} at byte ${at} proves that it had been written`
+      throw damaged(window, found.at, sequence, `${found.fault}, and ${proof}`)
+    }
+  }
+}
+
+function tornTailAt(window: SegmentWindow, position: number, found: Fault): TornTail | undefined {
+  if (!found.looksTorn) return undefined
+  return {
+    file: window.path,
+    byteOffset: position,
+    bytes: Math.min(found.bytes, window.segment.bytes - position),
+    reason: found.fault,
+  }
+}
+
+const WINDOW_BYTES = 4 * 1024 * 1024
+
+/** Reads a segment through one buffer that moves along with the reader. */
+class SegmentWindow {
+  readonly segment: SegmentHeader
+  readonly path: string
+  readonly #file: DiskFile
+  #buffer = new Uint8Array(0)
+  #start = 0
+
+  private constructor(file: DiskFile, segment: SegmentHeader) {
+    this.#file = file
+    this.path = file.path
+    this.segment = segment
+  }
+
+  static async open(disk: Disk, directory: string, segment: SegmentHeader): Promise<SegmentWindow> {
+    const file = await disk.open(join(directory, segmentFileName(segment.number)), 'read')
+    return new SegmentWindow(file, segment)
+  }
+
+  /** `length` bytes at `position`, fewer at the end of the file; valid until the next call. */
+  async view(position: number, length: number): Promise<Uint8Array> {
+    const end = Math.min(position + length, this.segment.bytes)
+    if (end <= position) return new Uint8Array(0)
+    const cached = position >= this.#start && end <= this.#start + this.#buffer.length
+    if (!cached) {
+      const want = Math.min(Math.max(WINDOW_BYTES, length), this.segment.bytes - position)
+      const buffer = new Uint8Array(want)
+      const read = await this.#file.read(buffer, position)
+      this.#buffer = buffer.subarray(0, read)
+      this.#start = position
+    }
+    return this.#buffer.subarray(position - this.#start, end - this.#start)
+  }
+
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+}

@@ -1,0 +1,13 @@
+/** The protocol as code, the same for brokers and clients; PROTOCOL.md says it in words. */
+export { crc32 } from '#crc32'
+export * from './encodings.js'
+export * from './entry.js'
+export * from './error-codes.js'
+export * from './frame.js'
+export * from './ids.js'
+export * from './limits.js'
+export * from './messages/index.js'
+export * from './murmur2.js'
+export * from './records.js'
+export type { Fields, FieldsOf, Form, Shape, TypeOf } from './shape.js'
+export * from './version.js'

@@ -1,0 +1,106 @@
+import type { ManifestContents, RowCounts, ShardRow } from '../../../broker/manifest/rows.js'
+import { ROW_KINDS } from '../../../broker/manifest/schema.js'
+import { clusterIdFrom, requestIdFrom, topicIdFrom } from '../../../protocol/ids.js'
+
+export const topicIdOf = (number: number) => topicIdFrom(number.toString(16).padStart(32, 'a'))
+
+/** Rows of every kind that fit together: topics of `partitions` partitions with `chunks` chunks each. */
+export function someContents(size: { topics: number; partitions: number; chunks: number }): ManifestContents {
+  const contents: Omit<ManifestContents, 'shard'> = {
+    topics: [],
+    partitions: [],
+    chunks: [],
+    producerNames: [],
+    producers: [],
+    requests: [],
+  }
+  for (let t = 0; t < size.topics; t++) {
+    const topicId = topicIdOf(t)
+    contents.topics.push({
+      topicId,
+      name: `topic-${t}`,
+      partitions: size.partitions,
+      keyEncoding: 'text',
+      valueEncoding: 'json',
+      createdAt: 1_700_000_000_000,
+    })
+    for (let partition = 0; partition < size.partitions; partition++) {
+      const sealedEnd = 500 + size.chunks * 1_000
+      contents.partitions.push({
+        topicId,
+        partition,
+        startOffset: size.chunks === 0 ? sealedEnd : 600,
+        sealedEnd,
+        endOffset: sealedEnd + 7,
+        lastAppendTime: 1_700_000_000_000,
+      })
+      for (let i = 0; i < size.chunks; i++) {
+        contents.chunks.push({
+          topicId,
+          partition,
+          chunkId: 2 ** 32 + i,
+          section: {
+            baseOffset: 500 + i * 1_000,
+            endOffset: 1_500 + i * 1_000,
+            byteStart: 64,
+            byteEnd: 8_000_000,
+            indexStart: 8_000_000,
+            indexBytes: 3_104,
+            recordCount: 1_000,
+            minAppendTime: 1_700_000_000_000,
+            maxAppendTime: 1_700_000_000_500,
+            digest: (i + 1).toString(16).padStart(32, '0'),
+          },
+        })
+      }
+      contents.producers.push({
+        producerId: t + 1,
+        topicId,
+        partition,
+        producerEpoch: 2,
+        lastSeen: 1_700_000_000_000,
+        batches: [
+          { baseSequence: 0, lastSequence: 9, baseOffset: 100, appendTime: 1_700_000_000_000 },
+          { baseSequence: 10, lastSequence: 10, baseOffset: 110, appendTime: 1_700_000_000_001 },
+        ],
+      })
+    }
+    contents.producerNames.push({ name: `producer-${t} ä`, producerId: t + 1, producerEpoch: 2, lastSeen: 5 })
+    contents.requests.push({
+      requestId: requestIdFrom((t + 1).toString(16).padStart(32, '0')),
+      order: t + 1,
+      time: 1_700_000_000_000,
+      result: { topicId, created: true, count: 2 ** 40, nothing: null },
+    })
+  }
+  // Loaded producers sort by producer id, then topic: the order in which they were made here.
+  return {
+    ...contents,
+    shard: shardRow(contents, { nextProducerId: size.topics + 1, requestOrder: size.topics }),
+  }
+}
+
+export function countsOf(contents: Omit<ManifestContents, 'shard'>): RowCounts {
+  return Object.fromEntries(ROW_KINDS.map((kind) => [kind, contents[kind].length])) as unknown as RowCounts
+}
+
+export function shardRow(contents: Omit<ManifestContents, 'shard'>, more: Partial<ShardRow> = {}): ShardRow {
+  return {
+    clusterId: clusterIdFrom('c1'.repeat(16)),
+    walId: 'd2'.repeat(16),
+    shardEpoch: 3,
+    applied: { sequence: 2 ** 40 + 5, headerCrc: 0xfedcba98 },
+    replayFrom: 2 ** 40,
+    time: 1_700_000_000_600,
+    nextProducerId: 1,
+    requestOrder: 0,
+    counts: countsOf(contents),
+    ...more,
+  }
+}
+
+/** The changes that put all of the contents. */
+export function putAll({ shard, ...put }: ManifestContents) {
+  if (!shard) throw new Error('the contents have no shard row')
+  return { shard, put }
+}

@@ -1,0 +1,146 @@
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { nodeDisk } from '../../../broker/platform/node-disk.js'
+
+// ES module exports cannot be spied on, so the calls under test are wrapped where the module is loaded.
+vi.mock('node:fs', { spy: true })
+
+let root: string
+
+beforeEach(() => {
+  root = fs.mkdtempSync(join(tmpdir(), 'millrace-node-disk-'))
+})
+afterEach(() => {
+  // To the real functions, which the spies call.
+  vi.resetAllMocks()
+  fs.rmSync(root, { recursive: true })
+})
+
+type Callback = (error: NodeJS.ErrnoException | null, bytes: number) => void
+
+describe('nodeDisk', () => {
+  it('goes on after short writes until every byte is written', async () => {
+    const { write, writev } = await vi.importActual<typeof fs>('node:fs')
+    const file = await nodeDisk.open(join(root, 'a'), 'create')
+    const content = new Uint8Array(1000).map((_, index) => index)
+
+    vi.mocked(fs.write).mockImplementation(((
+      descriptor: number,
+      buffer: Uint8Array,
+      offset: number,
+      length: number,
+      position: number,
+      done: Callback,
+    ) => write(descriptor, buffer, offset, Math.min(length, 7), position, done)) as typeof fs.write)
+    await file.write([content], 5)
+    expect(Buffer.from(await nodeDisk.readFile(join(root, 'a'))).subarray(5)).toEqual(Buffer.from(content))
+    expect(vi.mocked(fs.write).mock.calls.length).toBe(Math.ceil(1000 / 7))
+
+    vi.mocked(fs.writev).mockImplementation(((
+      descriptor: number,
+      buffers: readonly Uint8Array[],
+      position: number,
+      done: Callback,
+    ) => writev(descriptor, [Buffer.concat(buffers).subarray(0, 130)], position, done)) as typeof fs.writev)
+    const parts = [content.subarray(0, 100), content.subarray(100, 101), content.subarray(101)]
+    await file.write(parts, 2000)
+    expect(Buffer.from(await nodeDisk.readFile(join(root, 'a'))).subarray(2000)).toEqual(Buffer.from(content))
+    await file.close()
+  })
+
+  it('goes on after short reads until the buffer is full', async () => {
+    const { read } = await vi.importActual<typeof fs>('node:fs')
+    await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(100).fill(9))
+    const file = await nodeDisk.open(join(root, 'a'), 'read')
+    vi.mocked(fs.read).mockImplementation(((
+      descriptor: number,
+      buffer: Uint8Array,
+      offset: number,
+      length: number,
+      position: number,
+      done: Callback,
+    ) => read(descriptor, buffer, offset, Math.min(length, 3), position, done)) as typeof fs.read)
+    const buffer = new Uint8Array(50)
+    expect(await file.read(buffer, 10)).toBe(50)
+    expect(buffer).toEqual(new Uint8Array(50).fill(9))
+    await file.close()
+  })
+
+  it('fails rather than spins when a write makes no progress', async () => {
+    const file = await nodeDisk.open(join(root, 'a'), 'create')
+    vi.mocked(fs.write).mockImplementation(((...args: unknown[]) =>
+      (args.at(-1) as Callback)(null, 0)) as never)
+    await expect(file.write([new Uint8Array(1)], 0)).rejects.toMatchObject({
+      code: 'EIO',
+      operation: 'write',
+    })
+    await file.close()
+  })
+
+  it('gives a group of thousands of buffers to the kernel in one call', async () => {
+    const file = await nodeDisk.open(join(root, 'a'), 'create')
+    await file.write(
+      Array.from({ length: 5_000 }, () => new Uint8Array(10)),
+      0,
+    )
+    expect(vi.mocked(fs.writev).mock.calls.map(([, buffers]) => buffers.length)).toEqual([1_000])
+    await file.close()
+  })
+
+  it('opens durable files with O_DSYNC and no other', async () => {
+    await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(1))
+    vi.mocked(fs.open).mockClear()
+    for (const mode of ['read', 'readWrite', 'durable'] as const) {
+      await (await nodeDisk.open(join(root, 'a'), mode)).close()
+    }
+    const isDsync = vi
+      .mocked(fs.open)
+      .mock.calls.map(([, flags]) => (Number(flags) & fs.constants.O_DSYNC) !== 0)
+    expect(isDsync).toEqual([false, false, true])
+  })
+
+  it('closes a descriptor only when nothing is under way on it', async () => {
+    await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(10))
+    const file = await nodeDisk.open(join(root, 'a'), 'read')
+    let finish = (): void => {}
+    vi.mocked(fs.read).mockImplementation(((...args: unknown[]) => {
+      finish = () => (args.at(-1) as Callback)(null, 10)
+    }) as never)
+    vi.mocked(fs.close).mockClear()
+    const read = file.read(new Uint8Array(10), 0)
+    const closed = file.close()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(fs.close).not.toHaveBeenCalled()
+    finish()
+    expect(await read).toBe(10)
+    await closed
+    expect(fs.close).toHaveBeenCalledTimes(1)
+  })
+
+  it('never writes through a closed file into one that got its descriptor', async () => {
+    const closed = await nodeDisk.open(join(root, 'a'), 'create')
+    await closed.close()
+    const other = await nodeDisk.open(join(root, 'b'), 'create')
+    await expect(closed.write([new Uint8Array(10)], 0)).rejects.toMatchObject({ code: 'EBADF' })
+    expect(await other.size()).toBe(0)
+    await other.close()
+  })
+
+  it('syncs every directory that holds a new entry, and that of the last one even if it existed', async () => {
+    const sync = vi.spyOn(nodeDisk, 'syncDirectory')
+    await nodeDisk.makeDirectory(join(root, 'x', 'y', 'z'))
+    expect(sync.mock.calls).toEqual([[join(root, 'x', 'y')], [join(root, 'x')], [root]])
+    sync.mockClear()
+    await nodeDisk.makeDirectory(join(root, 'x', 'y', 'z'))
+    expect(sync.mock.calls).toEqual([[join(root, 'x', 'y')]])
+  })
+
+  it('keeps data files and directories to their owner', async () => {
+    await nodeDisk.makeDirectory(join(root, 'd'))
+    await (await nodeDisk.open(join(root, 'd', 'a'), 'create')).close()
+    expect(fs.statSync(join(root, 'd')).mode & 0o777).toBe(0o700)
+    expect(fs.statSync(join(root, 'd', 'a')).mode & 0o777).toBe(0o600)
+  })
+})

@@ -1,0 +1,76 @@
+import { pino } from 'pino'
+import { afterEach } from 'vitest'
+import { type Listener, type ListenerOptions, startListener } from '../../../broker/listener.js'
+import { systemClock } from '../../../broker/platform/clock.js'
+import { MemoryMetrics } from '../../../broker/platform/metrics.js'
+import { DEFAULT_SESSION_LIMITS, type SessionLimits } from '../../../broker/session/limits.js'
+import { FakeShard } from '../../support/fake-shard.js'
+import { SeededRandom } from '../../support/seeded-random.js'
+import { WireClient } from './wire-client.js'
+
+export interface Harness {
+  readonly shard: FakeShard
+  readonly metrics: MemoryMetrics
+  readonly listener: Listener
+  /** Lines that were logged. */
+  readonly logged: Record<string, unknown>[]
+  connect(options?: Parameters<typeof WireClient.open>[1]): Promise<WireClient>
+}
+
+const closing: (() => Promise<unknown>)[] = []
+
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close()
+})
+
+/** A listener before a shard in memory; closed after the test. */
+export async function startHarness(
+  options: { limits?: Partial<SessionLimits> } & Partial<Omit<ListenerOptions, 'limits' | 'shard'>> = {},
+): Promise<Harness> {
+  const shard = new FakeShard()
+  const metrics = new MemoryMetrics()
+  const logged: Record<string, unknown>[] = []
+  const { limits, ...others } = options
+  const listener = await startListener({
+    clock: systemClock,
+    random: new SeededRandom(1),
+    metrics,
+    log: pino({ level: 'debug' }, { write: (line: string) => void logged.push(JSON.parse(line)) }),
+    host: '127.0.0.1',
+    port: 0,
+    allowedOrigins: [],
+    brokerName: 'millrace/test',
+    ...others,
+    shard,
+    limits: { ...DEFAULT_SESSION_LIMITS, ...limits },
+  })
+  closing.push(() => listener.close({ drainMs: 0 }))
+  return {
+    shard,
+    metrics,
+    listener,
+    logged,
+    async connect(clientOptions) {
+      const client = await WireClient.open(listener.port, clientOptions)
+      closing.push(() => client.close())
+      return client
+    },
+  }
+}
+
+/** Waits until `isSo`, looking again every few milliseconds. */
+export async function eventually(isSo: () => boolean, what = String(isSo)): Promise<void> {
+  for (let tries = 0; tries < 1_000; tries++) {
+    if (isSo()) return
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  throw new Error(`never came true: ${what}`)
+}
+
+/** Long enough for anything under way on loopback to arrive: for tests that something does not happen. */
+export const quiet = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50))
+
+/** `count` pseudo-random bytes, different for each seed. */
+export function bytesOf(count: number, seed = 1): Buffer {
+  return Buffer.from(new SeededRandom(seed).bytes(count))
+}

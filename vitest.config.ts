@@ -1,0 +1,24 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    // In-process tests run the sources: package.json points the same names at dist/.
+    alias: [
+      { find: /^#socket$/, replacement: source('client/platform/socket-node.ts') },
+      { find: /^#gzip$/, replacement: source('client/platform/gzip-node.ts') },
+      { find: /^#crc32$/, replacement: source('protocol/platform/crc32-node.ts') },
+      { find: /^millrace$/, replacement: source('client/index.ts') },
+      { find: /^millrace\/(broker|protocol)$/, replacement: source('$1/index.ts') },
+    ],
+  },
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+  },
+})
