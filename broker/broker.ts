@@ -45,7 +45,10 @@ const { version } = createRequire(import.meta.url)('millrace/package.json') as {
  * broker has the directory, MillraceError CORRUPT_DATA when acknowledged data is damaged, and Node's own error when it
  * cannot listen.
  */
-export async function startBroker(options: BrokerOptions = {}, platform: Partial<Platform> = {}): Promise<Broker> {
+export async function startBroker(
+  options: BrokerOptions = {},
+  platform: Partial<Platform> = {},
+): Promise<Broker> {
   const config = resolveOptions(options)
   const log = options.log ?? (await openLog({ level: config.logLevel, pretty: false }))
   const { disk, clock, random, failpoints } = { ...systemPlatform(), ...platform }

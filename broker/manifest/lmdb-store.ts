@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { open, type RootDatabase, type RootDatabaseOptionsWithPath, type Transaction } from 'lmdb'
 import type { Disk } from '../platform/disk.js'
+import { checkLmdbFile } from './lmdb-file.js'
 import {
   type KeyRange,
   type Store,
@@ -35,10 +36,14 @@ export class LmdbStore implements Store {
     this.#path = path
   }
 
-  /** Opens the store in `directory`, creating both. Throws what LMDB says when the files are none of its own. */
+  /**
+   * Opens the store in `directory`, creating both. Throws ManifestCorruption when LMDB's file is damaged: LMDB itself
+   * would crash over it.
+   */
   static async open(options: { disk: Disk; directory: string; mapBytes?: number }): Promise<LmdbStore> {
     const { disk, directory, mapBytes = defaultMapBytes } = options
     await disk.makeDirectory(directory)
+    await checkLmdbFile(disk, join(directory, dataFile))
     const settings: RootDatabaseOptionsWithPath & { safeRestore: boolean } = {
       path: directory,
       noSubdir: false,

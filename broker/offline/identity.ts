@@ -1,12 +1,12 @@
-import { join } from 'node:path'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { ManifestContents } from '../manifest/rows.js'
 import type { Disk } from '../platform/disk.js'
 import { type Layout, readIdentity } from '../shard/layout.js'
 import type { WalIdentity } from '../wal/position.js'
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentNumber } from '../wal/segment.js'
 import { faultFrom } from './directory.js'
+import { readJournal } from './moves.js'
 import type { DataFault } from './report.js'
+import { listSegmentFiles } from './segment-files.js'
 
 export interface IdentityReading {
   /** As the file has it or, where it does not, as the WAL and the manifest agree on it. */
@@ -25,8 +25,9 @@ export async function examineIdentity(
   layout: Layout,
   contents: ManifestContents | undefined,
 ): Promise<IdentityReading> {
-  const segments = (await disk.list(layout.wal)).filter((name) => segmentNumber(name) !== undefined)
-  const witnesses = await witnessesOf({ disk, layout, segments, contents })
+  const segments = await listSegmentFiles(disk, layout.wal)
+  const witnesses: WalIdentity[] = segments.flatMap(({ header }) => header ?? [])
+  if (contents?.shard !== undefined) witnesses.push(contents.shard)
   const told = agreement(witnesses)
   const faulty = (reason: string): IdentityReading => ({
     identity: told,
@@ -37,8 +38,9 @@ export async function examineIdentity(
   try {
     identity = await readIdentity(disk, layout)
   } catch (error) {
-    if (error instanceof MillraceError) return faulty(faultFrom(error, layout.identity).reason)
-    throw error
+    if (!(error instanceof MillraceError)) throw error
+    if (await readJournal(disk, layout)) return faulty('a repair of this directory was interrupted: run `millrace repair` again')
+    return faulty(faultFrom(error, layout.identity).reason)
   }
   if (identity === undefined) {
     const isNew = contents?.shard === undefined && segments.length <= 1
@@ -51,32 +53,11 @@ export async function examineIdentity(
   return { identity, fault: undefined, isNew: false }
 }
 
-async function witnessesOf(from: {
-  disk: Disk
-  layout: Layout
-  segments: readonly string[]
-  contents: ManifestContents | undefined
-}): Promise<WalIdentity[]> {
-  const { disk, layout, segments } = from
-  const { shard } = from.contents ?? {}
-  const witnesses: WalIdentity[] = shard === undefined ? [] : [{ clusterId: shard.clusterId, walId: shard.walId }]
-  for (const name of segments) {
-    const file = await disk.open(join(layout.wal, name), 'read')
-    try {
-      const bytes = new Uint8Array(SEGMENT_HEADER_BYTES)
-      const header = decodeSegmentHeader(bytes.subarray(0, await file.read(bytes, 0)))
-      if (!('fault' in header)) witnesses.push({ clusterId: header.clusterId, walId: header.walId })
-    } finally {
-      await file.close()
-    }
-  }
-  return witnesses
-}
-
 /** What all of them say; undefined when they do not agree or there is none. */
 function agreement(witnesses: readonly WalIdentity[]): WalIdentity | undefined {
   const [first] = witnesses
-  return first !== undefined && witnesses.every((each) => isSame(each, first)) ? first : undefined
+  if (first === undefined || !witnesses.every((each) => isSame(each, first))) return undefined
+  return { clusterId: first.clusterId, walId: first.walId }
 }
 
 const isSame = (a: WalIdentity, b: WalIdentity): boolean => a.clusterId === b.clusterId && a.walId === b.walId

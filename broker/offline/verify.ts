@@ -3,6 +3,7 @@ import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { type ChunkReport, verifyChunk } from '../chunks/verify-chunk.js'
 import type { ChunkRow, ManifestContents, SectionRow } from '../manifest/rows.js'
 import { listSnapshots } from '../manifest/snapshot.js'
+import { decodeSnapshotHeader, SNAPSHOT_HEADER_BYTES } from '../manifest/snapshot-format.js'
 import { verifySnapshot } from '../manifest/snapshot-reader.js'
 import type { Disk } from '../platform/disk.js'
 import { type Layout, layoutOf, readCleanStop } from '../shard/layout.js'
@@ -10,11 +11,12 @@ import { replay } from '../shard/recover.js'
 import type { ShardState } from '../shard/state.js'
 import type { WalEnd, WalIdentity } from '../wal/position.js'
 import { type ScanResult, scanWal, type TornTail } from '../wal/scan.js'
-import { isSpareFileName, segmentFileName, segmentNumber } from '../wal/segment.js'
+import { segmentFileName, segmentNumber, spareNumber } from '../wal/segment.js'
 import { faultFrom, lockDataDirectory } from './directory.js'
 import { examineIdentity } from './identity.js'
 import { lmdbRows, type OpenManifestRows, readManifest } from './manifest-rows.js'
 import type { DataFault, OnProgress, VerifyReport } from './report.js'
+import { listSegmentFiles } from './segment-files.js'
 
 /**
  * Reads every byte of a data directory that no broker is using, and checks it as a start and every later read would.
@@ -84,8 +86,7 @@ class Examination {
   }
 
   async run(): Promise<Examined> {
-    const { contents, faults } = await readManifest(this.#openRows, this.#layout)
-    this.#faults.push(...faults)
+    const contents = await this.#manifest()
     const { identity, fault, isNew } = await examineIdentity(this.#disk, this.#layout, contents)
     if (fault !== undefined) this.#faults.push(fault)
     if (isNew) this.#notes.push('the first start on this directory was never finished: there is nothing in it yet')
@@ -108,14 +109,29 @@ class Examination {
     }
   }
 
+  /** An empty manifest is a young one, or one that was lost: the WAL tells. */
+  async #manifest(): Promise<ManifestContents | undefined> {
+    const { contents, faults } = await readManifest(this.#openRows, this.#layout)
+    this.#faults.push(...faults)
+    if (contents === undefined || contents.shard !== undefined) return contents
+    const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
+    const oldest = segments[0]?.header?.firstSequence ?? 1
+    if (oldest === 1) return contents
+    const reason = `it is missing or empty, and the WAL begins with group ${oldest}`
+    this.#faults.push({ file: this.#layout.manifest, byteOffset: 0, reason })
+    return undefined
+  }
+
   /** All segments, those too that a start would not read: they are what a lost manifest is rebuilt from. */
   async #scan(identity: WalIdentity): Promise<ScanResult | undefined> {
+    const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
+    const oldest = Math.min(...segments.map(({ header }) => header?.firstSequence ?? Number.POSITIVE_INFINITY))
     try {
       return await scanWal({
         disk: this.#disk,
         directory: this.#layout.wal,
         identity,
-        from: 1,
+        from: oldest,
         visit: ({ bytes }) => {
           this.#walGroups++
           this.#read('WAL', bytes.length)
@@ -164,7 +180,7 @@ class Examination {
     } catch (error) {
       const fault = this.#placed(faultFrom(error, layout.wal))
       // The scan has named it already, unless the WAL is whole and does not fit the manifest.
-      if (isScanned) this.#faults.push(fault)
+      if (isScanned) this.#add(fault)
       return undefined
     }
   }
@@ -175,7 +191,7 @@ class Examination {
     contents: ManifestContents | undefined,
   ): Promise<void> {
     const rows = state === undefined ? contents?.chunks : chunkRowsOf(state)
-    const byFile = Map.groupBy?.(rows ?? [], ({ chunkId }) => chunkId) ?? groupByChunk(rows ?? [])
+    const byFile = rowsByFile(rows ?? [])
     const { chunks } = this.#layout
     // Without a manifest nothing says which files count.
     const wanted = rows === undefined ? await this.#chunkIdsOnDisk() : [...byFile.keys()]
@@ -222,10 +238,11 @@ class Examination {
   async #checkSnapshots(identity: WalIdentity | undefined): Promise<void> {
     for (const { path } of await listSnapshots(this.#disk, this.#layout.snapshots)) {
       try {
-        const { bytes, clusterId } = await verifySnapshotOf(this.#disk, path)
+        const { bytes } = await verifySnapshot(this.#disk, path)
         this.#read('snapshots', bytes)
-        if (identity === undefined || clusterId === undefined || clusterId === identity.clusterId) continue
-        this.#faults.push({ file: path, byteOffset: 0, reason: `it belongs to another cluster, ${clusterId}` })
+        const owner = await clusterOf(this.#disk, path)
+        if (identity === undefined || owner === identity.clusterId) continue
+        this.#faults.push({ file: path, byteOffset: 0, reason: `it belongs to another cluster, ${owner}` })
       } catch (error) {
         this.#fault(error, path)
       }
@@ -242,7 +259,7 @@ class Examination {
       this.#notes.push(`${join(chunks, name)}: nothing refers to this file, the next start removes it`)
     }
     for (const name of await this.#disk.list(wal)) {
-      if (segmentNumber(name) !== undefined || isSpareFileName(name)) continue
+      if (segmentNumber(name) !== undefined || spareNumber(name) !== undefined) continue
       this.#notes.push(`${join(wal, name)}: ${describeOther(name)}`)
     }
     for (const name of await this.#disk.list(snapshots)) {
@@ -281,7 +298,14 @@ class Examination {
   }
 
   #fault(error: unknown, file: string): void {
-    this.#faults.push(this.#placed(faultFrom(error, file)))
+    this.#add(this.#placed(faultFrom(error, file)))
+  }
+
+  /** Once for each place, however many checks fail over it. */
+  #add(fault: DataFault): void {
+    const { file, byteOffset } = fault
+    const isKnown = this.#faults.some((other) => other.file === file && other.byteOffset === byteOffset)
+    if (!isKnown) this.#faults.push(fault)
   }
 
   /** A file that is named without its directory is one of the WAL's. */
@@ -299,6 +323,29 @@ export function chunkRowsOf(state: ShardState): ChunkRow[] {
   const rows: ChunkRow[] = []
   for (const topic of state.topics.values()) for (const partition of topic.partitions) rows.push(...partition.chunks)
   return rows
+}
+
+function rowsByFile(rows: readonly ChunkRow[]): Map<number, ChunkRow[]> {
+  const byFile = new Map<number, ChunkRow[]>()
+  for (const row of rows) {
+    const others = byFile.get(row.chunkId)
+    if (others === undefined) byFile.set(row.chunkId, [row])
+    else others.push(row)
+  }
+  return byFile
+}
+
+/** The cluster that a snapshot is of; its header was verified. */
+async function clusterOf(disk: Disk, path: string): Promise<string> {
+  const file = await disk.open(path, 'read')
+  try {
+    const bytes = Buffer.alloc(SNAPSHOT_HEADER_BYTES)
+    await file.read(bytes, 0)
+    const header = decodeSnapshotHeader(bytes)
+    return typeof header === 'string' ? header : header.clusterId
+  } finally {
+    await file.close()
+  }
 }
 
 /** Why a row does not describe a section of the file; undefined when it does. */

@@ -25,7 +25,7 @@ export class Acks {
     this.#acksPerFrameMax = options.acksPerFrameMax ?? HARD_LIMITS.acksPerFrameMax
   }
 
-  /** Whether acks wait for the end of the run. */
+  /** Whether no ack waits for the end of the run. */
   get isEmpty(): boolean {
     return this.#count === 0
   }

@@ -10,7 +10,12 @@ export class AppendCommand implements WalCommand {
   readonly header: EntryHeader
   readonly #payload: Uint8Array
 
-  constructor(options: { record: number; partitionState: PartitionState; header: EntryHeader; payload: Uint8Array }) {
+  constructor(options: {
+    record: number
+    partitionState: PartitionState
+    header: EntryHeader
+    payload: Uint8Array
+  }) {
     this.record = options.record
     this.partitionState = options.partitionState
     this.header = options.header

@@ -1,7 +1,13 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Metrics } from '../platform/metrics.js'
-import { type AppendBatch, type BatchEncodings, type BatchLimits, checkBatch, checkCompressed } from './batch-check.js'
+import {
+  type AppendBatch,
+  type BatchEncodings,
+  type BatchLimits,
+  checkBatch,
+  checkCompressed,
+} from './batch-check.js'
 import type { AppendAck } from './sequencer.js'
 
 export type AppendDone = (error: MillraceError | null, ack: AppendAck | undefined) => void
@@ -47,6 +53,8 @@ export interface AppendQueueOptions {
   /** Throws a refusal that holds for every batch now, for example while the disk is full. */
   readonly refuse: (batch: AppendBatch) => void
   readonly encodingsOf: (batch: AppendBatch) => BatchEncodings
+  /** The refusal that stands for anything thrown; reports what nobody expected. */
+  readonly refusalOf: (error: unknown) => MillraceError
   /** There is something to cut. */
   readonly onReady: () => void
 }
@@ -114,7 +122,7 @@ export class AppendQueue {
         void this.#inflate(source, item, encodings)
       }
     } catch (error) {
-      done(asMillraceError(error), undefined)
+      done(this.#options.refusalOf(error), undefined)
       return
     }
     source.queue.push(item)
@@ -129,12 +137,13 @@ export class AppendQueue {
   }
 
   async #inflate(source: Source, item: QueuedAppend, encodings: BatchEncodings): Promise<void> {
-    if (this.#inflating >= INFLATING_MAX) await new Promise<void>((resolve) => this.#waitingToInflate.push(resolve))
+    if (this.#inflating >= INFLATING_MAX)
+      await new Promise<void>((resolve) => this.#waitingToInflate.push(resolve))
     this.#inflating++
     try {
       await checkCompressed(item.batch, encodings, this.#options.limits)
     } catch (error) {
-      this.#refuseQueued(item, asMillraceError(error))
+      this.#refuseQueued(item, this.#options.refusalOf(error))
     } finally {
       this.#inflating--
       this.#waitingToInflate.shift()?.()
@@ -224,7 +233,10 @@ export class AppendQueue {
           break
         }
         metrics.count('backpressure')
-        this.#refuseQueued(item, new MillraceError('BACKPRESSURE', { retryAfterMs: Math.ceil(deadlineMs / 5) }))
+        this.#refuseQueued(
+          item,
+          new MillraceError('BACKPRESSURE', { retryAfterMs: Math.ceil(deadlineMs / 5) }),
+        )
       }
     }
     if (isWaiting) this.#watchDeadline()
@@ -243,9 +255,4 @@ export class AppendQueue {
       for (const item of source.queue) this.#refuseQueued(item, error)
     }
   }
-}
-
-export function asMillraceError(error: unknown): MillraceError {
-  if (error instanceof MillraceError) return error
-  return new MillraceError('INTERNAL', { cause: error, message: error instanceof Error ? error.message : String(error) })
 }

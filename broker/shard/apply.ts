@@ -7,12 +7,24 @@ import type { RequestId } from '../../protocol/ids.js'
 import { PRODUCER_WINDOW_BATCHES } from '../../protocol/limits.js'
 import type { ProducerRow } from '../manifest/rows.js'
 import type { Command } from './commands.js'
-import { type PartitionState, type ProducerState, REQUESTS_KEPT, type ShardState, TopicState } from './state.js'
+import {
+  type PartitionState,
+  type ProducerState,
+  REQUESTS_KEPT,
+  type ShardState,
+  TopicState,
+} from './state.js'
 
 /** What APPEND changes; the entry itself lies in the WAL. */
 export type AppendedEntry = Pick<
   EntryHeader,
-  'baseOffset' | 'lastOffsetDelta' | 'appendTime' | 'producerId' | 'producerEpoch' | 'baseSequence' | 'recordCount'
+  | 'baseOffset'
+  | 'lastOffsetDelta'
+  | 'appendTime'
+  | 'producerId'
+  | 'producerEpoch'
+  | 'baseSequence'
+  | 'recordCount'
 >
 
 export function applyAppend(state: ShardState, partition: PartitionState, entry: AppendedEntry): void {

@@ -48,10 +48,16 @@ export function checkBatch(batch: AppendBatch, encodings: BatchEncodings, limits
       message: `the batch has ${larger} bytes, at most ${limits.batchBytesMax} are allowed`,
     })
   }
-  if ((attributes & ~COMPRESSION_MASK) !== 0 || (compression !== COMPRESSION.none && compression !== COMPRESSION.gzip)) {
-    throw new MillraceError('BAD_BATCH', { message: `attributes ${attributes} have bits that this broker does not know` })
+  if (
+    (attributes & ~COMPRESSION_MASK) !== 0 ||
+    (compression !== COMPRESSION.none && compression !== COMPRESSION.gzip)
+  ) {
+    throw new MillraceError('BAD_BATCH', {
+      message: `attributes ${attributes} have bits that this broker does not know`,
+    })
   }
-  if (batch.recordCount === 0) throw new MillraceError('BAD_BATCH', { message: 'a batch needs at least one record' })
+  if (batch.recordCount === 0)
+    throw new MillraceError('BAD_BATCH', { message: 'a batch needs at least one record' })
   if (batch.baseSequence + batch.recordCount > Number.MAX_SAFE_INTEGER) {
     throw new MillraceError('ILLEGAL_ARGUMENT', { message: 'the sequence runs over 2^53' })
   }
@@ -69,14 +75,20 @@ export function checkBatch(batch: AppendBatch, encodings: BatchEncodings, limits
 const inflate = promisify(gunzip)
 
 /** Inflates a gzip batch in the thread pool, never beyond what it says, and checks its records. */
-export async function checkCompressed(batch: AppendBatch, encodings: BatchEncodings, limits: BatchLimits): Promise<void> {
+export async function checkCompressed(
+  batch: AppendBatch,
+  encodings: BatchEncodings,
+  limits: BatchLimits,
+): Promise<void> {
   let records: Uint8Array
   try {
     records = await inflate(batch.payload, { maxOutputLength: Math.max(1, batch.inflatedBytes) })
   } catch (cause) {
     const tooLarge = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
     throw tooLarge
-      ? new MillraceError('BAD_COMPRESSION', { message: `the batch inflates to more than the ${batch.inflatedBytes} bytes it says` })
+      ? new MillraceError('BAD_COMPRESSION', {
+          message: `the batch inflates to more than the ${batch.inflatedBytes} bytes it says`,
+        })
       : new MillraceError('BAD_COMPRESSION', { cause })
   }
   if (records.length !== batch.inflatedBytes) {
@@ -95,7 +107,12 @@ function checkTrailer(payload: Uint8Array, records: Uint8Array): void {
   throw new MillraceError('BAD_COMPRESSION', { message: 'the batch is more than one gzip member' })
 }
 
-function checkRecords(records: Uint8Array, batch: AppendBatch, encodings: BatchEncodings, limits: BatchLimits): void {
+function checkRecords(
+  records: Uint8Array,
+  batch: AppendBatch,
+  encodings: BatchEncodings,
+  limits: BatchLimits,
+): void {
   const fault = recordsFault(records, {
     recordCount: batch.recordCount,
     keyTextual: isTextual(encodings.keyEncoding),

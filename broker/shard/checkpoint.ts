@@ -36,6 +36,9 @@ export interface CheckpointOptions {
   readonly warn: (message: string, error: unknown) => void
 }
 
+/** WAL bytes for each byte of a snapshot. */
+const SNAPSHOT_COST_FACTOR = 32
+
 /**
  * Brings the manifest up to the state, and removes what is then no longer needed: chunk files without a reference, and
  * WAL segments below the manifest, the newest verified snapshot and everything unsealed. One round at a time.
@@ -48,6 +51,7 @@ export class Checkpoint {
   #stopped = false
   /** Of the newest verified snapshot. */
   #snapshotSequence = 0
+  #snapshotBytes = 0
   #walBytesAtSnapshot = 0
   #walBytesWritten = 0
 
@@ -134,7 +138,10 @@ export class Checkpoint {
     await failpoints.hit('manifestBeforeFlush')
     const startedMs = performance.now()
     // Encoded before `flush` returns its promise: what is applied from here on belongs to the next flush.
-    const at = { applied: state.applied.sequence, replayFrom: oldestUnsealedSequence() ?? state.applied.sequence + 1 }
+    const at = {
+      applied: state.applied.sequence,
+      replayFrom: oldestUnsealedSequence() ?? state.applied.sequence + 1,
+    }
     const flushing = manifest.flush(changesOf(state, at.replayFrom))
     state.overlay.clear()
     await flushing
@@ -153,14 +160,20 @@ export class Checkpoint {
     }
   }
 
-  /** Now and then, and when a large WAL waits for nothing but a newer snapshot. */
+  /**
+   * When a segment waits for nothing but a newer snapshot, and the snapshot costs little against the WAL that was written
+   * since the last one: then segments are recycled one by one, and no new ones have to be filled with zeros.
+   */
   #isSnapshotDue(unneeded: number): boolean {
     const { snapshotEveryBytes, walBytesMax, wal } = this.#options
     const since = this.#walBytesWritten - this.#walBytesAtSnapshot
     if (since > Math.min(snapshotEveryBytes, walBytesMax / 4)) return true
     const next = wal.files.headers[1]
-    const couldTrim = next !== undefined && next.firstSequence <= unneeded + 1
-    return couldTrim && this.isWalLarge() && this.#snapshotSequence < next.firstSequence - 1
+    const isAwaited =
+      next !== undefined &&
+      next.firstSequence <= unneeded + 1 &&
+      this.#snapshotSequence < next.firstSequence - 1
+    return isAwaited && (since > SNAPSHOT_COST_FACTOR * this.#snapshotBytes || this.isWalLarge())
   }
 
   /** The WAL is kept from the newest snapshot on, so a manifest that is lost can be made again from both. */
@@ -170,6 +183,7 @@ export class Checkpoint {
     const written = await writeSnapshot({ disk, directory: snapshotDirectory, store, failpoints })
     await verifySnapshot(disk, written.path)
     this.#snapshotSequence = written.applied.sequence
+    this.#snapshotBytes = written.bytes
     metrics.count('snapshots')
   }
 

@@ -3,8 +3,14 @@
  * They carry results, never intentions. A number is never given to another command.
  */
 import { Packr, Unpackr } from 'msgpackr'
-import { type ClusterId, type RequestId, type TopicId, bytesFromHex, hexFromBytes } from '../../protocol/ids.js'
-import { ENCODINGS, encodingName, type Encoding } from '../../protocol/encodings.js'
+import { ENCODINGS, type Encoding, encodingName } from '../../protocol/encodings.js'
+import {
+  bytesFromHex,
+  type ClusterId,
+  hexFromBytes,
+  type RequestId,
+  type TopicId,
+} from '../../protocol/ids.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import { encodedCommand, OPCODE_APPEND, type WalCommand } from '../wal/command.js'
 
@@ -108,7 +114,11 @@ export function decodeCommand(opcode: number, body: Uint8Array): Command {
   const fields = unpackr.unpack(body) as Fields
   switch (opcode) {
     case OPCODE.shardEpochStarted:
-      return { type: 'shardEpochStarted', clusterId: hex(fields[0]) as ClusterId, shardEpoch: fields[1] as number }
+      return {
+        type: 'shardEpochStarted',
+        clusterId: hex(fields[0]) as ClusterId,
+        shardEpoch: fields[1] as number,
+      }
     case OPCODE.topicCreated:
       return {
         type: 'topicCreated',
@@ -120,7 +130,11 @@ export function decodeCommand(opcode: number, body: Uint8Array): Command {
         requestId: hex(fields[5]) as RequestId,
       }
     case OPCODE.topicDeleted:
-      return { type: 'topicDeleted', topicId: hex(fields[0]) as TopicId, requestId: hex(fields[1]) as RequestId }
+      return {
+        type: 'topicDeleted',
+        topicId: hex(fields[0]) as TopicId,
+        requestId: hex(fields[1]) as RequestId,
+      }
     case OPCODE.producerIdsReserved:
       return { type: 'producerIdsReserved', below: fields[0] as number }
     case OPCODE.producerRegistered:
@@ -142,7 +156,11 @@ export function decodeCommand(opcode: number, body: Uint8Array): Command {
       }
     case OPCODE.chunkSealed: {
       const chunkId = fields[0] as number
-      return { type: 'chunkSealed', chunkId, rows: (fields[1] as Fields[]).map((row) => chunkRow(chunkId, row)) }
+      return {
+        type: 'chunkSealed',
+        chunkId,
+        rows: (fields[1] as Fields[]).map((row) => chunkRow(chunkId, row)),
+      }
     }
     default:
       throw new Error(`the WAL holds a command of opcode ${opcode}, which this release does not know`)

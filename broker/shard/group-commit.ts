@@ -5,7 +5,7 @@ import type { WalCommand } from '../wal/command.js'
 import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
 import type { CommittedGroup, Wal } from '../wal/wal.js'
 import { AppendCommand } from './append-command.js'
-import { type AppendQueue, asMillraceError, type QueuedAppend } from './append-queue.js'
+import type { AppendQueue, QueuedAppend } from './append-queue.js'
 import { type Command, encodeCommand } from './commands.js'
 import { type AppendAck, Sequencer } from './sequencer.js'
 import type { ShardState } from './state.js'
@@ -52,6 +52,8 @@ export interface GroupCommitOptions {
   readonly apply: (group: AppliedGroup) => void
   /** The group is applied and the next one is on its way to the disk: tell the followers. */
   readonly applied: (group: AppliedGroup) => void
+  /** The refusal that stands for anything thrown; reports what nobody expected. */
+  readonly refusalOf: (error: unknown) => MillraceError
   /** Called once, when a write failed: the broker must stop. */
   readonly failed: (error: unknown) => void
 }
@@ -157,7 +159,9 @@ export class GroupCommit {
   }
 
   #hasWork(): boolean {
-    return this.#changes.length > 0 || this.#proofDue || (this.#holds.size === 0 && !this.#options.queue.isEmpty)
+    return (
+      this.#changes.length > 0 || this.#proofDue || (this.#holds.size === 0 && !this.#options.queue.isEmpty)
+    )
   }
 
   #cut(): Group | undefined {
@@ -195,7 +199,7 @@ export class GroupCommit {
         }
         group.changes.push({ queued: item, result: decided.result })
       } catch (error) {
-        item.reject(asMillraceError(error))
+        item.reject(this.#options.refusalOf(error))
       }
     }
   }
@@ -219,7 +223,10 @@ export class GroupCommit {
   #sequence(item: QueuedAppend, group: Group): number {
     const { queue, metrics } = this.#options
     try {
-      const sequenced = this.#sequencer.sequence(item.batch, { record: group.walCommands.length, time: group.time })
+      const sequenced = this.#sequencer.sequence(item.batch, {
+        record: group.walCommands.length,
+        time: group.time,
+      })
       if (sequenced.kind === 'append') {
         const { command } = sequenced
         group.walCommands.push(command)
@@ -239,7 +246,7 @@ export class GroupCommit {
       metrics.count('produceRefusals')
       item.settled = true
       queue.release(item)
-      item.done(asMillraceError(error), undefined)
+      item.done(this.#options.refusalOf(error), undefined)
     }
     return 0
   }

@@ -30,7 +30,10 @@ export const layoutOf = (root: string): Layout => ({
 export const DATA_FORMAT = 1
 
 const corrupt = (path: string, reason: string): MillraceError =>
-  new MillraceError('CORRUPT_DATA', { message: `${path}: ${reason}`, details: { file: path, byteOffset: 0, reason } })
+  new MillraceError('CORRUPT_DATA', {
+    message: `${path}: ${reason}`,
+    details: { file: path, byteOffset: 0, reason },
+  })
 
 /** Who this data directory is; undefined when it was never completed. It is the last file that a first start writes. */
 export async function readIdentity(disk: Disk, layout: Layout): Promise<WalIdentity | undefined> {
@@ -42,7 +45,8 @@ export async function readIdentity(disk: Disk, layout: Layout): Promise<WalIdent
       message: `${layout.identity}: the data directory has format ${format}, this release knows ${DATA_FORMAT}`,
     })
   }
-  if (format !== DATA_FORMAT || !isId(clusterId) || !isId(walId)) throw corrupt(layout.identity, 'it is not readable')
+  if (format !== DATA_FORMAT || !isId(clusterId) || !isId(walId))
+    throw corrupt(layout.identity, 'it is not readable')
   return { clusterId: clusterId as ClusterId, walId }
 }
 
@@ -63,8 +67,12 @@ export interface CleanStop {
 
 export async function readCleanStop(disk: Disk, layout: Layout): Promise<CleanStop | undefined> {
   if (!(await disk.exists(layout.cleanMarker))) return undefined
-  const { sequence, headerCrc } = (parseJson(await disk.readFile(layout.cleanMarker)) ?? {}) as Record<string, unknown>
-  if (typeof sequence !== 'number' || typeof headerCrc !== 'number') throw corrupt(layout.cleanMarker, 'it is not readable')
+  const { sequence, headerCrc } = (parseJson(await disk.readFile(layout.cleanMarker)) ?? {}) as Record<
+    string,
+    unknown
+  >
+  if (typeof sequence !== 'number' || typeof headerCrc !== 'number')
+    throw corrupt(layout.cleanMarker, 'it is not readable')
   return { sequence, headerCrc }
 }
 

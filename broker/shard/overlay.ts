@@ -1,6 +1,12 @@
-import type { ChunkRow, ProducerNameRow, ProducerRow, RequestRow, TopicRow } from '../manifest/rows.js'
 import type { RequestId, TopicId } from '../../protocol/ids.js'
-import type { PartitionState } from './state.js'
+import type {
+  ChunkRow,
+  PartitionRow,
+  ProducerNameRow,
+  ProducerRow,
+  RequestRow,
+  TopicRow,
+} from '../manifest/rows.js'
 
 /** What one changed row costs until it is flushed, about. */
 const ROW_BYTES = 160
@@ -11,7 +17,8 @@ const ROW_BYTES = 160
  */
 export class Overlay {
   readonly topics = new Set<TopicRow>()
-  readonly partitions = new Set<PartitionState>()
+  /** Their rows are made when they are flushed. */
+  readonly partitions = new Set<{ readonly row: PartitionRow }>()
   readonly chunks = new Set<ChunkRow>()
   readonly producerNames = new Set<ProducerNameRow>()
   readonly producers = new Set<ProducerRow>()
@@ -47,7 +54,15 @@ export class Overlay {
   }
 
   clear(): void {
-    for (const set of [this.topics, this.partitions, this.chunks, this.producerNames, this.producers, this.requests]) set.clear()
+    for (const set of [
+      this.topics,
+      this.partitions,
+      this.chunks,
+      this.producerNames,
+      this.producers,
+      this.requests,
+    ])
+      set.clear()
     this.deletedTopics.length = 0
     this.deletedPartitions.length = 0
     this.deletedChunks.length = 0

@@ -37,7 +37,9 @@ export class ProducerExpiry {
     const expired = windows.slice(0, Math.max(idle, surplus))
     for (let i = 0; i < expired.length; i += EXPIRED_MAX) {
       const part = expired.slice(i, i + EXPIRED_MAX)
-      await submit({ decide: () => ({ commands: [{ type: 'producersExpired', windows: part }], result: undefined }) })
+      await submit({
+        decide: () => ({ commands: [{ type: 'producersExpired', windows: part }], result: undefined }),
+      })
     }
   }
 }

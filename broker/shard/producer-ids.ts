@@ -65,7 +65,9 @@ export class ProducerIds {
         if (before?.producerId !== undefined) return { commands: [], result: before }
         const known = state.producerNames.get(name)
         if (known === undefined && state.producerNames.size >= limits.producersMax) {
-          throw new MillraceError('LIMIT_REACHED', { message: `there are ${limits.producersMax} named producers` })
+          throw new MillraceError('LIMIT_REACHED', {
+            message: `there are ${limits.producersMax} named producers`,
+          })
         }
         const producerId = known?.producerId ?? state.nextProducerId
         const producerEpoch = known === undefined ? 0 : known.producerEpoch + 1

@@ -148,7 +148,8 @@ export class PartitionReader {
   async #readChunk(partition: PartitionState, request: ReadRequest): Promise<ReadResult> {
     const { chunks, metrics } = this.#options
     const row = partition.chunks[chunkIndex(partition, request.offset)]
-    if (row === undefined) throw new MillraceError('CORRUPT_DATA', { message: `no chunk holds offset ${request.offset}` })
+    if (row === undefined)
+      throw new MillraceError('CORRUPT_DATA', { message: `no chunk holds offset ${request.offset}` })
     metrics.count('cacheMisses')
     const { topicId, maxBytes } = request
     try {
@@ -174,7 +175,13 @@ export class PartitionReader {
     const row = partition.chunks.find(({ section }) => section.maxAppendTime >= at.time)
     if (row !== undefined) {
       const { chunkId, section, topicId } = row
-      const offset = await this.#options.chunks.findTime({ chunkId, section, topicId, partition: row.partition, time: at.time })
+      const offset = await this.#options.chunks.findTime({
+        chunkId,
+        section,
+        topicId,
+        partition: row.partition,
+        time: at.time,
+      })
       return Math.max(offset, partition.startOffset)
     }
     const entry = partition.tail.at(partition.tail.indexAtTime(at.time))
@@ -214,7 +221,12 @@ function chunkIndex(partition: PartitionState, offset: number): number {
 }
 
 /** A recycled segment holds valid bytes of another time: CRCs alone do not say that these are the right ones. */
-export function checkEntry(bytes: Uint8Array, partition: PartitionState, entry: TailEntry, file: string): void {
+export function checkEntry(
+  bytes: Uint8Array,
+  partition: PartitionState,
+  entry: TailEntry,
+  file: string,
+): void {
   const fault = entryFault(bytes) ?? mismatch(bytes, partition, entry)
   if (fault === undefined) return
   throw new MillraceError('CORRUPT_DATA', {

@@ -10,7 +10,14 @@ import type { WalIdentity } from '../wal/position.js'
 import { type ScannedGroup, type ScanResult, scanWal, type TornTail } from '../wal/scan.js'
 import { segmentFileName } from '../wal/segment.js'
 import { Wal, type WalOptions } from '../wal/wal.js'
-import { type Layout, newIdentity, readCleanStop, readIdentity, removeCleanStop, writeIdentity } from './layout.js'
+import {
+  type Layout,
+  newIdentity,
+  readCleanStop,
+  readIdentity,
+  removeCleanStop,
+  writeIdentity,
+} from './layout.js'
 import { missingEntries, replayGroup } from './replay.js'
 import { ShardState } from './state.js'
 
@@ -58,12 +65,14 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const walOptions = walOptionsOf(options, identity, state.shardEpoch + 1)
   const end = scan.end ?? replayed.noWal()
   let wal: Wal
-  if (replayed.wasCleanStop && scan.unused.length === 0) wal = await Wal.continueAt(walOptions, scan.segments, end)
+  if (replayed.wasCleanStop && scan.unused.length === 0)
+    wal = await Wal.continueAt(walOptions, scan.segments, end)
   else {
     const numberMin = Math.max(0, ...scan.unused.map(({ number }) => number)) + 1
     const afresh = await Wal.continueAfresh(walOptions, { ...scan, end, numberMin })
     wal = afresh.wal
-    if (afresh.rewritten !== undefined && scan.lastGroup !== undefined) relocate(state, scan.lastGroup, afresh.rewritten)
+    if (afresh.rewritten !== undefined && scan.lastGroup !== undefined)
+      relocate(state, scan.lastGroup, afresh.rewritten)
     // Only now: the group that ends a segment says that a next one exists.
     for (const segment of scan.unused) await disk.remove(join(layout.wal, segmentFileName(segment.number)))
     if (scan.unused.length > 0) await disk.syncDirectory(layout.wal)
@@ -88,7 +97,13 @@ export async function replay(options: {
   layout: Layout
   identity: WalIdentity
   contents: ReturnType<Manifest['load']>
-}): Promise<{ state: ShardState; scan: ScanResult; wasCleanStop: boolean; groups: number; noWal: () => never }> {
+}): Promise<{
+  state: ShardState
+  scan: ScanResult
+  wasCleanStop: boolean
+  groups: number
+  noWal: () => never
+}> {
   const { disk, layout, identity, contents } = options
   const { shard } = contents
   if (shard !== undefined && (shard.clusterId !== identity.clusterId || shard.walId !== identity.walId)) {
@@ -116,7 +131,10 @@ export async function replay(options: {
   const oldest = scan.segments[0]
   const needed = shard?.replayFrom ?? 1
   if (oldest !== undefined && oldest.firstSequence > needed) {
-    throw corrupt(layout.wal, `the WAL begins with group ${oldest.firstSequence}, and group ${needed} is needed`)
+    throw corrupt(
+      layout.wal,
+      `the WAL begins with group ${oldest.firstSequence}, and group ${needed} is needed`,
+    )
   }
   if (end.sequence < state.applied.sequence) {
     throw new WalCorruption({
@@ -125,7 +143,10 @@ export async function replay(options: {
       reason: `the WAL ends with group ${end.sequence}, and the manifest holds the effects of group ${state.applied.sequence}`,
     })
   }
-  if (cleanStop !== undefined && (cleanStop.sequence !== end.sequence || cleanStop.headerCrc !== end.headerCrc)) {
+  if (
+    cleanStop !== undefined &&
+    (cleanStop.sequence !== end.sequence || cleanStop.headerCrc !== end.headerCrc)
+  ) {
     throw new WalCorruption({
       file: join(layout.wal, segmentFileName(end.segment.number)),
       byteOffset: end.position,
@@ -143,7 +164,11 @@ export async function replay(options: {
 }
 
 /** A first start: the identity is written last, so an interrupted one begins again. */
-async function createNew(options: RecoverOptions, manifest: Manifest, hasManifest: boolean): Promise<Recovered> {
+async function createNew(
+  options: RecoverOptions,
+  manifest: Manifest,
+  hasManifest: boolean,
+): Promise<Recovered> {
   const { disk, layout, random } = options
   const segments = (await disk.list(layout.wal)).filter((name) => /^[0-9a-f]{16}\.wal$/.test(name))
   if (hasManifest || segments.length > 1) {

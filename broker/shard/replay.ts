@@ -2,10 +2,11 @@
  * Rebuilds state and index from WAL groups. Groups that the manifest has applied are only indexed; later ones are
  * applied by the same functions that applied them when they were written.
  */
-import { MillraceError } from '../../protocol/error-codes.js'
+
 import { readEntryHeader } from '../../protocol/entry.js'
+import { MillraceError } from '../../protocol/error-codes.js'
 import { WalCorruption } from '../wal/corruption.js'
-import { type DirectoryRow } from '../wal/group.js'
+import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
 import { segmentFileName } from '../wal/segment.js'
 import { applyAppend, applyCommand } from './apply.js'
@@ -17,7 +18,10 @@ export function replayGroup(state: ShardState, group: ScannedGroup): void {
   const { header } = group
   const isNew = header.sequence > state.applied.sequence
   if (isNew && header.sequence !== state.applied.sequence + 1) {
-    throw damaged(group, `the state ends with group ${state.applied.sequence} and group ${header.sequence} follows`)
+    throw damaged(
+      group,
+      `the state ends with group ${state.applied.sequence} and group ${header.sequence} follows`,
+    )
   }
   for (const row of group.rows) {
     try {

@@ -71,7 +71,11 @@ export class Sealer {
     this.#unsealed.add(partition)
     const { tail, sealedEnd } = partition
     if (tail.unsealedBytes < this.#options.chunkBytes && tail.length < UNSEALED_ENTRIES_MAX) return
-    if (tail.unsealedBytes < this.#options.chunkBytes && tail.length - tail.indexOf(sealedEnd) < UNSEALED_ENTRIES_MAX) return
+    if (
+      tail.unsealedBytes < this.#options.chunkBytes &&
+      tail.length - tail.indexOf(sealedEnd) < UNSEALED_ENTRIES_MAX
+    )
+      return
     this.#due.add(partition)
     this.kick()
   }
@@ -109,7 +113,8 @@ export class Sealer {
 
   async #run(): Promise<void> {
     try {
-      for (let job = this.#nextJob(); job.length > 0 && !this.#stopped; job = this.#nextJob()) await this.#seal(job)
+      for (let job = this.#nextJob(); job.length > 0 && !this.#stopped; job = this.#nextJob())
+        await this.#seal(job)
     } catch (error) {
       this.#pausedUntilMs = this.#options.clock.monotonic() + RETRY_MS
       if (!this.#stopped) this.#options.failed(error)
@@ -140,12 +145,14 @@ export class Sealer {
 
   #oldestSegment(): number {
     let oldest = Number.POSITIVE_INFINITY
-    for (const partition of this.#unsealed) oldest = Math.min(oldest, this.#firstUnsealed(partition)?.segment ?? oldest)
+    for (const partition of this.#unsealed)
+      oldest = Math.min(oldest, this.#firstUnsealed(partition)?.segment ?? oldest)
     return oldest
   }
 
   async #seal(job: readonly PartitionState[]): Promise<void> {
-    const { disk, directory, clusterId, state, failpoints, metrics, submit, removeChunk, sealed } = this.#options
+    const { disk, directory, clusterId, state, failpoints, metrics, submit, removeChunk, sealed } =
+      this.#options
     const startedMs = performance.now()
     const chunkId = state.shardEpoch * 2 ** 32 + this.#chunkCounter++
     const writer = await ChunkWriter.create({ disk, directory, chunkId, clusterId, failpoints })
@@ -177,7 +184,11 @@ export class Sealer {
     sealed()
   }
 
-  async #writeSection(writer: ChunkWriter, partition: PartitionState, chunkId: number): Promise<ChunkRow | undefined> {
+  async #writeSection(
+    writer: ChunkWriter,
+    partition: PartitionState,
+    chunkId: number,
+  ): Promise<ChunkRow | undefined> {
     const { chunkBytes, reader } = this.#options
     const { topicId } = partition
     const end = partition.endOffset
@@ -186,7 +197,12 @@ export class Sealer {
     writer.beginSection({ topicId, partition: partition.partition })
     let bytes = 0
     while (offset < end && bytes < chunkBytes) {
-      const read = await reader.read({ topicId, partition: partition.partition, offset, maxBytes: READ_BYTES })
+      const read = await reader.read({
+        topicId,
+        partition: partition.partition,
+        offset,
+        maxBytes: READ_BYTES,
+      })
       try {
         for (const buffer of read.buffers) {
           for (let at = 0; at < buffer.length; ) {

@@ -56,7 +56,11 @@ export class Sequencer {
     return { kind: 'append', command: this.#assign(partition, batch, at) }
   }
 
-  #assign(partition: PartitionState, batch: AppendBatch, at: { record: number; time: number }): AppendCommand {
+  #assign(
+    partition: PartitionState,
+    batch: AppendBatch,
+    at: { record: number; time: number },
+  ): AppendCommand {
     const baseOffset = partition.assignedEnd
     partition.assignedEnd = baseOffset + batch.recordCount
     const command = new AppendCommand({
@@ -109,7 +113,8 @@ export class Sequencer {
   #earlier(partition: PartitionState, batch: AppendBatch & { producerId: number }): Sequenced | undefined {
     this.#checkEpoch(batch)
     const row = partition.producers.get(batch.producerId)
-    if (row !== undefined && row.producerEpoch > batch.producerEpoch) throw new MillraceError('PRODUCER_FENCED')
+    if (row !== undefined && row.producerEpoch > batch.producerEpoch)
+      throw new MillraceError('PRODUCER_FENCED')
     const applied = row !== undefined && row.producerEpoch === batch.producerEpoch ? row.batches : []
     const found = this.#pending.get(partition)?.get(batch.producerId)
     const pending = found?.producerEpoch === batch.producerEpoch ? found.batches : []
@@ -141,7 +146,9 @@ export class Sequencer {
   #checkEpoch(batch: AppendBatch & { producerId: number }): void {
     const { producerId, producerEpoch } = batch
     if (producerId === NO_PRODUCER_ID || producerId >= this.#state.nextProducerId) {
-      throw new MillraceError('UNKNOWN_PRODUCER', { message: `producer id ${producerId} was never given out` })
+      throw new MillraceError('UNKNOWN_PRODUCER', {
+        message: `producer id ${producerId} was never given out`,
+      })
     }
     const current = this.#state.producerNamesById.get(producerId)?.producerEpoch ?? 0
     if (producerEpoch < current) throw new MillraceError('PRODUCER_FENCED')

@@ -1,6 +1,6 @@
 import type { Encoding } from '../../protocol/encodings.js'
-import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
 import { MillraceError } from '../../protocol/error-codes.js'
+import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
 import { ChunkFiles } from '../chunks/chunk-files.js'
 import type { Store } from '../manifest/store.js'
 import type { Clock, Timer } from '../platform/clock.js'
@@ -11,18 +11,19 @@ import type { Random } from '../platform/random.js'
 import { SlabPool } from '../wal/slab.js'
 import { AppendCommand } from './append-command.js'
 import { AppendQueue, type AppendSource, type SourceListener } from './append-queue.js'
-import { applyAppend, applyCommand } from './apply.js'
+import { applyGroup, wakeFollowers } from './apply-group.js'
 import { Checkpoint } from './checkpoint.js'
+import { DiskWatermark } from './disk-watermark.js'
 import { type AppliedGroup, type Change, GroupCommit } from './group-commit.js'
 import { type Layout, layoutOf, writeCleanStop } from './layout.js'
+import { ProducerExpiry } from './producer-expiry.js'
+import { ProducerIds } from './producer-ids.js'
 import { PartitionReader, type ReadRequest, type ReadResult } from './read.js'
 import { type Recovered, type RecoveryReport, recover } from './recover.js'
 import { Sealer } from './seal.js'
-import type { PartitionState, ShardState } from './state.js'
+import type { ShardState } from './state.js'
 import { TailCache } from './tail-cache.js'
-import { ProducerIds } from './producer-ids.js'
 import { createTopicChange, deleteTopicChange, type NewTopic } from './topic-changes.js'
-import { ProducerExpiry } from './producer-expiry.js'
 
 /** What a shard may hold and how it works; bytes and milliseconds, as in the broker's configuration. */
 export interface ShardLimits {
@@ -96,8 +97,10 @@ export class Shard {
   readonly #checkpoint: Checkpoint
   readonly #producerIds: ProducerIds
   readonly #producerExpiry: ProducerExpiry
+  readonly #watermark: DiskWatermark
+  /** For listing; made anew after topics came or went. */
+  #sortedNames: string[] | undefined
   #housekeeping: Timer | undefined
-  #diskFull = false
   #failed = false
   #closing: Promise<void> | undefined
 
@@ -126,11 +129,12 @@ export class Shard {
       limits,
       backlogBytesMax: limits.walBacklogBytes,
       deadlineMs: limits.backpressureDeadlineMs,
-      refuse: () => this.#refuseIfFull(),
+      refuse: () => this.#watermark.refuseIfFull(),
       encodingsOf: (batch) => {
         this.#reader.partition(batch)
         return (this.#state.topics.get(batch.topicId) as { row: Topic }).row
       },
+      refusalOf: (error) => this.#refusalOf(error),
       onReady: () => this.#commit.kick(),
     })
     this.#commit = new GroupCommit({
@@ -142,7 +146,8 @@ export class Shard {
       groupBytesMax: limits.groupBytesMax,
       proofIdleMs: limits.proofIdleMs,
       apply: (group) => this.#apply(group),
-      applied: (group) => this.#wake(group),
+      applied: wakeFollowers,
+      refusalOf: (error) => this.#refusalOf(error),
       failed: (error) => this.#fail(error),
     })
     this.#checkpoint = new Checkpoint({
@@ -181,13 +186,20 @@ export class Shard {
       submit: (change) => this.#commit.submit(change),
       removeChunk: (chunkId) => this.#chunks.remove(chunkId),
       sealed: () => {
-        if (this.#checkpoint.isWalLarge()) this.#checkpoint.kick()
+        if (wal.files.headers.length > 2) this.#checkpoint.kick()
       },
       failed: (error) => options.onWarning('sealing a chunk failed; it is tried again', error),
     })
     const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)
     this.#producerIds = new ProducerIds({ state, submit, limits })
     this.#producerExpiry = new ProducerExpiry({ state, submit, limits })
+    this.#watermark = new DiskWatermark({
+      disk,
+      directory: options.directory,
+      freeBytesMin: limits.diskFreeBytesMin,
+      metrics,
+      warn: (message) => options.onWarning(message, undefined),
+    })
   }
 
   /** Recovers the directory and takes the shard over under the next shard epoch. Throws CORRUPT_DATA. */
@@ -217,11 +229,14 @@ export class Shard {
   async #start(): Promise<void> {
     const { state, wal } = this.#recovered
     for (const topic of state.topics.values()) {
-      for (const partition of topic.partitions) if (partition.tail.unsealedBytes > 0) this.#sealer.grown(partition)
+      for (const partition of topic.partitions)
+        if (partition.tail.unsealedBytes > 0) this.#sealer.grown(partition)
     }
     const { clusterId } = state
     const shardEpoch = state.shardEpoch + 1
-    await this.#commit.submit({ decide: () => ({ commands: [{ type: 'shardEpochStarted', clusterId, shardEpoch }], result: undefined }) })
+    await this.#commit.submit({
+      decide: () => ({ commands: [{ type: 'shardEpochStarted', clusterId, shardEpoch }], result: undefined }),
+    })
     await this.#checkpoint.start()
     this.#sealer.start()
     await this.#keepHouse()
@@ -230,7 +245,9 @@ export class Shard {
     metrics.gauge('walTotalBytes', () => wal.files.totalBytes)
     metrics.gauge('tailCacheBytes', () => this.#cache.bytes)
     metrics.gauge('overlayBytes', () => state.overlay.bytes)
-    wal.files.restock().catch((error: unknown) => this.#options.onWarning('a spare WAL segment could not be made', error))
+    wal.files
+      .restock()
+      .catch((error: unknown) => this.#options.onWarning('a spare WAL segment could not be made', error))
   }
 
   get clusterId(): ClusterId {
@@ -256,13 +273,17 @@ export class Shard {
 
   /** Up to `limit` topics in the order of their names, after `after`. */
   topicsAfter(after: string | null, limit: number): Topic[] {
-    const names = [...this.#state.topicsByName.keys()].filter((name) => after === null || name > after).sort()
-    return names.slice(0, limit).map((name) => this.topicNamed(name) as Topic)
+    this.#sortedNames ??= [...this.#state.topicsByName.keys()].sort()
+    const names = this.#sortedNames
+    const first = after === null ? 0 : names.findIndex((name) => name > after)
+    return first === -1 ? [] : names.slice(first, first + limit).map((name) => this.topicNamed(name) as Topic)
   }
 
   /** Throws ILLEGAL_TOPIC_NAME, ILLEGAL_ARGUMENT, TOPIC_EXISTS, LIMIT_REACHED. */
   async createTopic(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
-    return this.#commit.submit(createTopicChange(this.#state, topic, { ...this.#options, time: () => this.time() }))
+    return this.#commit.submit(
+      createTopicChange(this.#state, topic, { ...this.#options, time: () => this.time() }),
+    )
   }
 
   /** Throws UNKNOWN_TOPIC. */
@@ -271,7 +292,10 @@ export class Shard {
   }
 
   /** A name keeps its id and gets its next epoch; without a name the id is new. Throws LIMIT_REACHED. */
-  initProducer(args: { requestId: RequestId; name: string | null }): Promise<{ producerId: number; producerEpoch: number }> {
+  initProducer(args: {
+    requestId: RequestId
+    name: string | null
+  }): Promise<{ producerId: number; producerEpoch: number }> {
     return this.#producerIds.init(args)
   }
 
@@ -299,8 +323,10 @@ export class Shard {
   /** Calls `wake` whenever the partition's bounds moved or its topic went. Returns how to stop. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
   follow(at: { topicId: TopicId; partition: number }, wake: () => void): () => void {
     const { followers } = this.#reader.partition(at)
-    followers.add(wake)
-    return () => void followers.delete(wake)
+    // A function of its own: the same `wake` given twice is two followers.
+    const follower = (): void => wake()
+    followers.add(follower)
+    return () => void followers.delete(follower)
   }
 
   /** SHA-256 over the whole state: equal for equal histories. */
@@ -309,77 +335,37 @@ export class Shard {
   }
 
   /** A group is on disk: make it true. */
-  #apply({ committed, commands }: AppliedGroup): void {
-    const state = this.#state
-    for (const [index, command] of commands.entries()) {
-      if (command instanceof AppendCommand) this.#applyAppend(command, committed, committed.bodyStarts[index] as number)
-      else if (command.type === 'topicDeleted') {
-        const followers = this.#followersOf(command.topicId)
-        applyCommand(state, command, committed.time)
-        // The topic is no longer in the state when its followers are woken.
-        queueMicrotask(() => {
-          for (const wake of followers) wake()
-        })
-      } else applyCommand(state, command, committed.time)
-    }
-    state.applied = { sequence: committed.sequence, headerCrc: committed.headerCrc }
-    state.time = committed.time
-    if (commands.length > 0) state.overlay.touched = true
+  #apply(group: AppliedGroup): void {
+    const { committed, commands } = group
+    applyGroup(this.#state, group, (partition, entry) => {
+      this.#cache.add(committed.slab, partition, entry)
+      this.#sealer.grown(partition)
+    })
+    if (commands.some((command) => !(command instanceof AppendCommand))) this.#sortedNames = undefined
     this.#slabs.release(committed.slab)
     this.#cache.evict()
     this.#checkpoint.grown(committed.bytes)
   }
 
-  #applyAppend(command: AppendCommand, committed: AppliedGroup['committed'], bodyStart: number): void {
-    const { partitionState: partition, header } = command
-    if (this.#state.partition(header.topicId, header.partition) !== partition) return
-    applyAppend(this.#state, partition, header)
-    const entry = {
-      baseOffset: header.baseOffset,
-      endOffset: header.baseOffset + header.lastOffsetDelta + 1,
-      appendTime: header.appendTime,
-      bytes: command.byteLength,
-      sequence: committed.sequence,
-      segment: committed.segment,
-      position: committed.position + bodyStart,
-      slab: committed.slab,
-      slabPosition: committed.slabPosition + bodyStart,
-    }
-    partition.tail.push(entry)
-    this.#cache.add(committed.slab, partition, entry)
-    this.#sealer.grown(partition)
+  /** What went wrong inside is for the log, not for a client. */
+  #refusalOf(error: unknown): MillraceError {
+    if (error instanceof MillraceError) return error
+    this.#options.onWarning('a request failed in a way that nobody expected', error)
+    return new MillraceError('INTERNAL', { cause: error })
   }
 
-  #followersOf(topicId: TopicId): (() => void)[] {
-    return this.#state.topics.get(topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
-  }
-
-  #wake({ commands }: AppliedGroup): void {
-    const touched = new Set<PartitionState>()
-    for (const command of commands) if (command instanceof AppendCommand) touched.add(command.partitionState)
-    for (const partition of touched) for (const wake of partition.followers) wake()
-  }
-
-  #refuseIfFull(): void {
-    if (this.#diskFull) throw new MillraceError('DISK_FULL', { retryAfterMs: HOUSEKEEPING_MS })
-  }
-
+  /** Once a second: what no request brings about. */
   async #keepHouse(): Promise<void> {
-    const { disk, clock, limits, directory, metrics } = this.#options
     if (this.#closing !== undefined || this.#failed) return
     try {
-      const freeBytes = await disk.freeBytes(directory)
-      metrics.gauge('diskFreeBytes', () => freeBytes)
-      const wasFull = this.#diskFull
-      this.#diskFull = freeBytes < limits.diskFreeBytesMin
-      if (this.#diskFull && !wasFull) {
-        this.#options.onWarning(`the disk has ${freeBytes} bytes left, below ${limits.diskFreeBytesMin}: producing is refused`, undefined)
-      }
+      await this.#watermark.look()
       await this.#producerExpiry.run(this.time())
     } catch (error) {
       if (!this.#failed) this.#options.onWarning('housekeeping failed; it is tried again', error)
     }
-    this.#housekeeping = clock.setTimer(() => void this.#keepHouse(), HOUSEKEEPING_MS, { unref: true })
+    this.#housekeeping = this.#options.clock.setTimer(() => void this.#keepHouse(), HOUSEKEEPING_MS, {
+      unref: true,
+    })
   }
 
   #fail(error: unknown): void {

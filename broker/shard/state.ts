@@ -62,7 +62,10 @@ export class TopicState {
 
   constructor(row: TopicRow) {
     this.row = row
-    this.partitions = Array.from({ length: row.partitions }, (_, index) => new PartitionState(row.topicId, index))
+    this.partitions = Array.from(
+      { length: row.partitions },
+      (_, index) => new PartitionState(row.topicId, index),
+    )
   }
 }
 
@@ -132,7 +135,10 @@ export class ShardState {
     for (const row of contents.chunks) this.addChunk(row)
     for (const row of contents.producerNames) this.setProducerName(row)
     for (const row of contents.producers) {
-      this.partition(row.topicId, row.partition)?.producers.set(row.producerId, { ...row, batches: [...row.batches] })
+      this.partition(row.topicId, row.partition)?.producers.set(row.producerId, {
+        ...row,
+        batches: [...row.batches],
+      })
       this.producerWindows++
     }
     const requests = [...contents.requests].sort((a, b) => a.order - b.order)

@@ -59,7 +59,9 @@ function checkPartitions(state: ShardState, topic: NewTopic, limits: TopicLimits
     })
   }
   if (state.topics.size >= limits.topicsMax) {
-    throw new MillraceError('LIMIT_REACHED', { message: `there are ${limits.topicsMax} topics, as many as are allowed` })
+    throw new MillraceError('LIMIT_REACHED', {
+      message: `there are ${limits.topicsMax} topics, as many as are allowed`,
+    })
   }
   if (state.partitionCount + partitions > limits.partitionsMax) {
     throw new MillraceError('LIMIT_REACHED', {
@@ -78,7 +80,8 @@ export function deleteTopicChange(
       const before = state.requests.get(requestId)?.result as { topicId?: TopicId } | undefined
       if (before?.topicId !== undefined) return { commands: [], result: { topicId: before.topicId } }
       const topic = state.topicsByName.get(name)
-      if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
+      if (topic === undefined)
+        throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
       topic.deleting = true
       const { topicId } = topic.row
       return { commands: [{ type: 'topicDeleted', topicId, requestId }], result: { topicId } }

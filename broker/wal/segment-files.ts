@@ -74,6 +74,9 @@ export class SegmentFiles {
       if (this.#spares.length < this.#sparesMax && (await this.#isWhole(path))) this.#spares.push(path)
       else await this.#disk.remove(path)
     }
+    // A killed process may have recycled a segment whose old name is still on disk: before its header changes it must
+    // be a spare there too, or a crash brings back the old name over the new header.
+    await this.#disk.syncDirectory(this.directory)
   }
 
   async #isWhole(path: string): Promise<boolean> {
@@ -116,10 +119,18 @@ export class SegmentFiles {
     return spare
   }
 
-  /** Fills the stock of spares in the background; one at a time. */
+  /**
+   * Adds a spare in the background while less than half of the stock is there. The other half is for segments that are
+   * trimmed: recycling one costs nothing, and making one writes as much as the WAL itself.
+   */
   restock(): Promise<void> {
-    if (this.#spares.length >= this.#sparesMax) return Promise.resolve()
+    if (this.#spares.length >= this.#sparesMax / 2) return Promise.resolve()
     return this.prepareSpare()
+  }
+
+  get #isStockFull(): boolean {
+    const coming = this.#preparing === undefined ? 0 : 1
+    return this.#spares.length + coming >= this.#sparesMax
   }
 
   /** Writes one spare of zeros: an O_DSYNC write into written space costs half of one that makes the file grow. */
@@ -192,7 +203,7 @@ export class SegmentFiles {
     }
     await (await segment.reader)?.close()
     const path = this.path(number)
-    if (this.#spares.length < this.#sparesMax && segment.header.bytes === this.#segmentBytes) {
+    if (!this.#isStockFull && segment.header.bytes === this.#segmentBytes) {
       const spare = join(this.directory, spareFileName(this.#nextSpare++))
       await this.#disk.rename(path, spare)
       await this.#disk.syncDirectory(this.directory)

@@ -3,7 +3,17 @@
  * to a preallocated O_DSYNC file, one write at a time with all that came meanwhile, then acknowledged. With `twice` every
  * byte is read back and written to a second file that is synced every 8 MiB, as sealing does.
  */
-import { closeSync, constants, fdatasync, fdatasyncSync, openSync, read, write, writeSync, writev } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  fdatasyncSync,
+  openSync,
+  read,
+  write,
+  writeSync,
+  writev,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -34,7 +44,7 @@ function preallocated(name: string): number {
 
 const log = preallocated('floor.log')
 const padding = Buffer.alloc(4096)
-let queue: { socket: WebSocket; correlationId: number; payload: Uint8Array }[] = []
+const queue: { socket: WebSocket; correlationId: number; payload: Uint8Array }[] = []
 let isWriting = false
 let position = 0
 let unsealed = 0
@@ -45,7 +55,10 @@ async function drain(): Promise<void> {
   while (queue.length > 0) {
     let bytes = 0
     let count = 0
-    while (count < queue.length && (count === 0 || bytes + (queue[count]?.payload.length ?? 0) <= GROUP_BYTES_MAX)) {
+    while (
+      count < queue.length &&
+      (count === 0 || bytes + (queue[count]?.payload.length ?? 0) <= GROUP_BYTES_MAX)
+    ) {
       bytes += queue[count++]?.payload.length ?? 0
     }
     const group = queue.splice(0, count)
@@ -82,7 +95,10 @@ async function seal(): Promise<void> {
 }
 
 function acknowledge(group: typeof queue): void {
-  const bySocket = new Map<WebSocket, { correlationId: number; baseOffset: number; appendTime: number; duplicate: boolean }[]>()
+  const bySocket = new Map<
+    WebSocket,
+    { correlationId: number; baseOffset: number; appendTime: number; duplicate: boolean }[]
+  >()
   for (const { socket, correlationId } of group) {
     const acks = bySocket.get(socket) ?? []
     acks.push({ correlationId, baseOffset: 0, appendTime: 0, duplicate: false })

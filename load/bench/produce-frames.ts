@@ -35,7 +35,10 @@ export class ProduceFrames {
 /** A correlation id that MessagePack writes with five bytes, so that it can be replaced in place. */
 const FIRST_WIDE_ID = 0x10000
 
-function frameOf(options: { topicId: TopicId; batchBytes: number; recordBytes: number }, seed: number): Frame {
+function frameOf(
+  options: { topicId: TopicId; batchBytes: number; recordBytes: number },
+  seed: number,
+): Frame {
   const { payload, recordCount, baseTimestamp } = batchOf(options, seed)
   const bytes = packFrame(
     produce.write({

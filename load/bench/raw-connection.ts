@@ -31,7 +31,9 @@ export class RawConnection {
   /** Sends a frame and returns the next one that comes. */
   ask(frame: unknown[]): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
-      this.onFrame((answer) => (answer[0] === error.opcode ? reject(new Error(String(answer[3]))) : resolve(answer)))
+      this.onFrame((answer) =>
+        answer[0] === error.opcode ? reject(new Error(String(answer[3]))) : resolve(answer),
+      )
       this.send(packFrame(frame))
     })
   }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { readIdentity, layoutOf } from '../../broker/shard/layout.js'
+import { layoutOf, readIdentity } from '../../broker/shard/layout.js'
 import { replayGroup } from '../../broker/shard/replay.js'
 import { ShardState } from '../../broker/shard/state.js'
 import { type ScannedGroup, scanWal } from '../../broker/wal/scan.js'
@@ -10,11 +10,21 @@ import { append, createTopic, openTestShard, someRequestId, textBatch } from '..
 const KIB = 1024
 
 /** A WAL with every command in it, over two starts of the broker; returns its groups and the state that wrote them. */
-async function recordWal(): Promise<{ groups: ScannedGroup[]; identity: { clusterId: never; walId: string }; hash: string }> {
+async function recordWal(): Promise<{
+  groups: ScannedGroup[]
+  identity: { clusterId: never; walId: string }
+  hash: string
+}> {
   const disk = new SimulatedDisk({ seed: 7 })
   const store = new SimulatedStore({ seed: 7 })
-  // Nothing is trimmed: the whole history stays in the WAL.
-  const limits = { walBytesMax: 64 * KIB * KIB, snapshotEveryBytes: 64 * KIB * KIB, chunkBytes: 16 * KIB, producersMax: 8 }
+  // One segment: the whole history stays in the WAL.
+  const limits = {
+    walSegmentBytes: 16 * KIB * KIB,
+    walBytesMax: 64 * KIB * KIB,
+    snapshotEveryBytes: 64 * KIB * KIB,
+    chunkBytes: 16 * KIB,
+    producersMax: 8,
+  }
   let hash = ''
   for (let start = 0; start < 2; start++) {
     const shard = await openTestShard({ directory: '/data', disk, store, limits })

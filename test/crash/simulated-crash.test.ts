@@ -5,7 +5,9 @@ const first = Number(process.env.MILLRACE_SEED ?? 1)
 const seeds = Number(process.env.MILLRACE_SEEDS ?? 25)
 
 describe('a broker whose disk drops, tears and reorders what was not synced', () => {
-  test(`loses nothing acknowledged, repeats nothing and keeps order over ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
+  test(`loses nothing acknowledged, repeats nothing and keeps order over ${seeds} seeds`, {
+    timeout: 3_600_000,
+  }, async () => {
     const totals = { lives: 0, acknowledged: 0, tornTails: 0 }
     const sources = new Set<string>()
     for (let seed = first; seed < first + seeds; seed++) {
@@ -16,7 +18,9 @@ describe('a broker whose disk drops, tears and reorders what was not synced', ()
         totals.tornTails += report.tornTails
         for (const source of report.sources) sources.add(source)
       } catch (error) {
-        throw new Error(`seed ${seed} (replay: MILLRACE_SEED=${seed} MILLRACE_SEEDS=1 npm run test:crash)`, { cause: error })
+        throw new Error(`seed ${seed} (replay: MILLRACE_SEED=${seed} MILLRACE_SEEDS=1 npm run test:crash)`, {
+          cause: error,
+        })
       }
     }
     console.log(`simulated crashes: ${JSON.stringify({ ...totals, sources: [...sources] })}`)

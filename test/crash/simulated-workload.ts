@@ -6,7 +6,15 @@ import { MortalClock } from '../support/mortal-clock.js'
 import { SeededRandom } from '../support/seeded-random.js'
 import { SimulatedDisk } from '../support/simulated-disk.js'
 import { SimulatedStore } from '../support/simulated-store.js'
-import { append, createTopic, openTestShard, type ReadRecord, readAll, someRequestId, textBatch } from '../support/test-shard.js'
+import {
+  append,
+  createTopic,
+  openTestShard,
+  type ReadRecord,
+  readAll,
+  someRequestId,
+  textBatch,
+} from '../support/test-shard.js'
 
 /** How one life of the broker ends. */
 type End = 'power cut' | 'kill' | 'clean stop'
@@ -102,7 +110,15 @@ class Workload {
       clock,
       failpoints: noFailpoints,
       onFailed: () => {},
-      limits: { walSegmentBytes: 192 * 1024, walBytesMax: 1024 * 1024, chunkBytes: 24 * 1024, snapshotEveryBytes: 128 * 1024, manifestFlushMs: 5, tailCacheBytes: 256 * 1024, proofIdleMs: 2 },
+      limits: {
+        walSegmentBytes: 192 * 1024,
+        walBytesMax: 1024 * 1024,
+        chunkBytes: 24 * 1024,
+        snapshotEveryBytes: 128 * 1024,
+        manifestFlushMs: 5,
+        tailCacheBytes: 256 * 1024,
+        proofIdleMs: 2,
+      },
     })
     if (shard.report.tornTail !== undefined) this.#tornTails++
     return shard
@@ -138,7 +154,9 @@ class Workload {
       return await orNever(error)
     }
     let isOver = false
-    const until = isClean ? new Promise((resolve) => setTimeout(resolve, 5 + this.#random.below(55))) : new Promise(() => {})
+    const until = isClean
+      ? new Promise((resolve) => setTimeout(resolve, 5 + this.#random.below(55)))
+      : new Promise(() => {})
     const producing = this.#producers.flatMap((producer) =>
       producer.open.map((_, partition) => this.#produce(shard, producer, partition, () => isOver)),
     )
@@ -163,7 +181,8 @@ class Workload {
   async #produce(shard: Shard, producer: Producer, partition: number, isOver: () => boolean): Promise<void> {
     while (!isOver()) {
       const sequence = producer.nextSequence[partition] as number
-      const values = (producer.open[partition] ??= this.#newValues(producer, partition, sequence))
+      const values = producer.open[partition] ?? this.#newValues(producer, partition, sequence)
+      producer.open[partition] = values
       try {
         const ack = await append(
           shard,
@@ -199,7 +218,10 @@ class Workload {
     while (!isOver()) {
       for (const partition of this.#seen.keys()) {
         try {
-          const { records, sources } = await readAll(shard, this.#topicId as TopicId, { partition, from: next[partition] as number })
+          const { records, sources } = await readAll(shard, this.#topicId as TopicId, {
+            partition,
+            from: next[partition] as number,
+          })
           for (const source of sources) this.#sources.add(source)
           for (const record of records) this.#see(partition, record)
           next[partition] = (records.at(-1)?.offset ?? (next[partition] as number) - 1) + 1
@@ -231,18 +253,26 @@ class Workload {
       count += records.length
       const byOffset = new Map(records.map(({ offset, value }) => [offset, value]))
       for (const [offset, value] of seen) {
-        if (byOffset.get(offset) !== value) throw new Error(`partition ${partition}: what was read at ${offset} is gone`)
+        if (byOffset.get(offset) !== value)
+          throw new Error(`partition ${partition}: what was read at ${offset} is gone`)
       }
       for (const [offset, record] of records.entries()) {
-        if (record.offset !== offset) throw new Error(`partition ${partition}: offset ${record.offset} follows ${offset - 1}`)
+        if (record.offset !== offset)
+          throw new Error(`partition ${partition}: offset ${record.offset} follows ${offset - 1}`)
       }
-      if (new Set(records.map(({ value }) => value)).size !== records.length) throw new Error(`partition ${partition}: a record twice`)
+      if (new Set(records.map(({ value }) => value)).size !== records.length)
+        throw new Error(`partition ${partition}: a record twice`)
       for (const producer of this.#producers) this.#checkProducer(producer, partition, byOffset, records)
     }
     return count
   }
 
-  #checkProducer(producer: Producer, partition: number, byOffset: Map<number, string>, records: ReadRecord[]): void {
+  #checkProducer(
+    producer: Producer,
+    partition: number,
+    byOffset: Map<number, string>,
+    records: ReadRecord[],
+  ): void {
     for (const { offset, value } of producer.acknowledged[partition] ?? []) {
       if (byOffset.get(offset) !== value) {
         throw new Error(`partition ${partition}: acknowledged "${value.slice(0, 20)}" is not at ${offset}`)
@@ -252,7 +282,8 @@ class Workload {
     for (const { value } of records) {
       const [name, , sequence] = value.split(/[/ ]/)
       if (name !== producer.name) continue
-      if (Number(sequence) !== expected++) throw new Error(`partition ${partition}: ${name} is out of order at ${sequence}`)
+      if (Number(sequence) !== expected++)
+        throw new Error(`partition ${partition}: ${name} is out of order at ${sequence}`)
     }
   }
 }

@@ -1,7 +1,6 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Readable, Writable } from 'node:stream'
 
 const executable = join(import.meta.dirname, '../../dist/broker/millrace.cjs')
 
@@ -23,7 +22,7 @@ export interface CliOptions {
 
 /** One run of the built command line: `npm test` builds first. */
 export class Cli {
-  readonly process: ChildProcessByStdio<Writable | null, Readable, Readable>
+  readonly process: ChildProcess
   /** When it has ended and its output is complete. */
   readonly finished: Promise<Finished>
   readonly #stdout: Buffer[] = []
@@ -36,8 +35,8 @@ export class Cli {
       env: { ...environment(), ...env },
       stdio: [stdin ?? 'pipe', 'pipe', 'pipe'],
     })
-    this.process.stdout.on('data', (chunk: Buffer) => this.#stdout.push(chunk))
-    this.process.stderr.on('data', (chunk: Buffer) => this.#stderr.push(chunk))
+    this.process.stdout?.on('data', (chunk: Buffer) => this.#stdout.push(chunk))
+    this.process.stderr?.on('data', (chunk: Buffer) => this.#stderr.push(chunk))
     // A command that fails early closes its stdin under our feet.
     this.process.stdin?.on('error', () => {})
     if (input !== undefined) this.process.stdin?.end(input)

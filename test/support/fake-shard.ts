@@ -40,7 +40,7 @@ export class FakeShard implements ShardFace {
   readonly shardEpoch = 7
   /** Commit each append in a microtask. Otherwise `commit` does. */
   autoCommit = true
-  /** Serve reads as promises, as from a chunk, which resolve when `finishReads` is called, or at once. */
+  /** `disk`: reads are promises, as from a chunk. `heldDisk`: they resolve, with what was there at first, at `finishReads`. */
   readMode: 'cache' | 'disk' | 'heldDisk' = 'cache'
   /** Thrown by the next calls of everything but `read`. */
   failWith: unknown
@@ -51,6 +51,7 @@ export class FakeShard implements ShardFace {
   heldBytes = 0
   heldBytesPeak = 0
   reads = 0
+  lists = 0
   followers = 0
   sources = 0
   now = 1_700_000_000_000
@@ -75,6 +76,7 @@ export class FakeShard implements ShardFace {
   }
 
   topicsAfter(after: string | null, limit: number): TopicInfo[] {
+    this.lists++
     const topics = [...this.#topics.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
     return topics.filter(({ name }) => after === null || name > after).slice(0, limit)
   }
@@ -207,7 +209,8 @@ export class FakeShard implements ShardFace {
     this.reads++
     if (this.readMode === 'cache') return this.#readNow(args)
     if (this.readMode === 'disk') return Promise.resolve().then(() => this.#readNow(args))
-    return new Promise<void>((resolve) => this.#heldReads.push(resolve)).then(() => this.#readNow(args))
+    const result = this.#readNow(args)
+    return new Promise((resolve) => this.#heldReads.push(() => resolve(result)))
   }
 
   get pendingReads(): number {

@@ -71,7 +71,10 @@ export async function createTopic(shard: Shard, name: string, partitions = 1): P
 }
 
 /** A batch of text values. */
-export function textBatch(values: readonly string[], fields: Partial<AppendBatch> & { topicId: TopicId }): AppendBatch {
+export function textBatch(
+  values: readonly string[],
+  fields: Partial<AppendBatch> & { topicId: TopicId },
+): AppendBatch {
   const builder = new RecordBatchBuilder()
   for (const value of values) builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   const { payload, recordCount, baseTimestamp } = builder.finish()

@@ -17,6 +17,7 @@ const BROKER_LAYERS: readonly (readonly string[])[] = [
   ['log'],
   ['wal', 'chunks', 'manifest'],
   ['shard'],
+  ['offline'],
   ['groups'],
   ['session', 'http'],
   ['listener'],

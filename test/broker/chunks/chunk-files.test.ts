@@ -125,6 +125,18 @@ describe('ChunkFiles', () => {
     expect(second.buffers[0]?.[0]).toBe(0x4d)
   })
 
+  it('passes over a gap at the end of a section', async () => {
+    const { files, owned } = await sealed(storedEntries([50, 50]))
+    const gapped = { ...owned, section: { ...owned.section, endOffset: 9 } }
+    expect((await files.read({ ...gapped, offset: 0, maxBytes: 1 })).nextOffset).toBe(1)
+    expect((await files.read({ ...gapped, offset: 1, maxBytes: 1 })).nextOffset).toBe(9)
+    expect(await files.read({ ...gapped, offset: 5, maxBytes: 1 })).toEqual({
+      buffers: [],
+      bytes: 0,
+      nextOffset: 9,
+    })
+  })
+
   it('refuses an offset outside the section, which is a fault of the caller', async () => {
     const { files, owned } = await sealed(storedEntries([50, 50]))
     await expect(files.read({ ...owned, offset: 2, maxBytes: 1 })).rejects.toThrow(RangeError)
@@ -229,6 +241,7 @@ describe('ChunkFiles', () => {
     for (const [i, read] of reads.entries()) expect((await read).nextOffset).toBe(i * 10 + 4)
     await Promise.all([removal, files.remove(chunkId)])
     expect(await disk.exists(chunkPath)).toBe(false)
+    await expect(files.read({ ...owned, offset: 0, maxBytes: 1 })).rejects.toThrow(ChunkRemoved)
     expect(await disk.crash({ keep: 0 }).exists(chunkPath)).toBe(false)
   })
 
@@ -255,11 +268,13 @@ describe('ChunkFiles', () => {
     })
     const owners = await Promise.all(
       [1, 2, 3, 4, 5].map(async (id) => {
-        const [owned] = await sealChunk({ disk, chunkId: id }, [{ entries: storedEntries([10, 10]) }])
+        const [owned] = await sealChunk({ disk, chunkId: id }, [{ entries: storedEntries([10, 10, 10, 10]) }])
         return { ...(owned as OwnedSection), chunkId: id }
       }),
     )
-    const files = chunkFiles(counting, { openFilesMax: 2 })
+    // Without a cache each of these reads twice: a file that was closed between the two would show.
+    const files = chunkFiles(counting, { openFilesMax: 2, indexCacheBytesMax: 0 })
+    await Promise.all(owners.map((owned) => files.read({ ...owned, offset: 3, maxBytes: 1 })))
     for (let round = 0; round < 3; round++) {
       for (const owned of owners) await files.read({ ...owned, offset: 0, maxBytes: 1 })
       await Promise.all(owners.map((owned) => files.read({ ...owned, offset: 1, maxBytes: 1 })))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { lineBlocks, linesOf } from '../../../broker/cli/lines.js'
+import { lineBlocks, linesBefore, linesOf } from '../../../broker/cli/lines.js'
 
 async function* pieces(parts: readonly Uint8Array[]): AsyncGenerator<Buffer> {
   for (const part of parts) yield Buffer.from(part)
@@ -63,5 +63,11 @@ describe('cutting input into lines', () => {
     }
     await expect(reading()).rejects.toThrow('line 3 is longer than a record may be (1000 bytes)')
     expect(taken).toBe(11)
+  })
+
+  it('gives the lines of a block before one of them', () => {
+    const block = { bytes: Buffer.from('a\n\nb\nc'), firstLine: 7 }
+    const before = (line: number) => linesBefore(block, line)?.bytes.toString()
+    expect([7, 8, 9, 10].map(before)).toEqual([undefined, 'a', 'a\n', 'a\n\nb'])
   })
 })

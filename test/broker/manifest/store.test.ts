@@ -97,6 +97,7 @@ describe.each(stores)('%s', (_name, open) => {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     expect(seen).toEqual(Array.from({ length: 200 }, (_, i) => [i, 1]))
+    expect(content(view.entries())).toEqual(seen)
     view.close()
     view.close()
     const fresh = store.view()

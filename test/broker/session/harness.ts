@@ -67,6 +67,15 @@ export async function eventually(isSo: () => boolean, what = String(isSo)): Prom
   throw new Error(`never came true: ${what}`)
 }
 
+/** Waits until `value` has stopped to change. */
+export async function steady(value: () => number): Promise<void> {
+  let last = Number.NaN
+  for (let current = value(); current !== last; current = value()) {
+    last = current
+    for (let i = 0; i < 4; i++) await quiet()
+  }
+}
+
 /** Long enough for anything under way on loopback to arrive: for tests that something does not happen. */
 export const quiet = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50))
 

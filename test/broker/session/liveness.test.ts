@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { produced, subscribe, subscribed } from '../../../protocol/messages/index.js'
+import { produced, subscribe } from '../../../protocol/messages/index.js'
 import { ManualClock } from '../../support/manual-clock.js'
 import { bytesOf, eventually, quiet, startHarness } from './harness.js'
 
@@ -25,6 +25,16 @@ describe('a connection', () => {
     clock.advance(1)
     expect(await client.closed).toMatchObject({ code: 1008, reason: 'no HELLO in time' })
     expect(spoke.webSocket.readyState).toBe(spoke.webSocket.OPEN)
+  })
+
+  it('that is closed and does not answer the close is cut', async () => {
+    const { connect, listener } = await startHarness({ limits: { closeTimeoutMs: 100 } })
+    const client = await connect()
+    client.socket.pause()
+    client.webSocket.send('text')
+    await quiet()
+    expect(listener.connections).toBe(1)
+    await eventually(() => listener.connections === 0)
   })
 
   it('that is idle lives as long as it answers pings', async () => {
@@ -60,20 +70,23 @@ describe('a connection', () => {
     client.produce(topicId, bytesOf(10))
     await eventually(() => shard.pendingAppends === 1)
     shard.press(true)
+    // More than a paused socket still takes in, so that the pongs behind it cannot be seen.
+    for (let i = 0; i < 20; i++) client.produce(topicId, Buffer.alloc(100 * 1024))
     await beats(clock, 10)
     expect(listener.connections).toBe(1)
     shard.press(false)
     await beats(clock, 2)
     expect(listener.connections).toBe(1)
+    await eventually(() => shard.pendingAppends === 21)
     shard.commit()
-    expect((await client.next(produced)).acks).toHaveLength(1)
+    expect((await client.next(produced)).acks).toHaveLength(21)
   })
 
   it('that takes nothing of what waits for it is dropped after a minute, and not before', async () => {
     const clock = new ManualClock()
     const { connect, shard, listener, logged } = await startHarness({ clock })
     const { topicId } = shard.addTopic({ name: 't' })
-    for (let i = 0; i < 40; i++) shard.put(topicId, 0, bytesOf(1024 * 1024))
+    for (let i = 0; i < 40; i++) shard.put(topicId, 0, Buffer.alloc(1024 * 1024))
     const client = await connect()
     client.socket.pause()
     const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
@@ -95,19 +108,23 @@ describe('a connection', () => {
     const clock = new ManualClock()
     const { connect, shard, listener } = await startHarness({ clock })
     const { topicId } = shard.addTopic({ name: 't' })
-    for (let i = 0; i < 60; i++) shard.put(topicId, 0, bytesOf(1024 * 1024))
+    // One message, larger than all that is read of it here.
+    shard.put(topicId, 0, Buffer.alloc(32 * 1024 * 1024))
     const client = await connect()
-    const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
-    await client.request(subscribe, { subscriptionId: 1, topicId, ...rest }, subscribed)
     client.socket.pause()
-    for (let i = 0; i < 12; i++) {
+    const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
+    client.send(subscribe, { correlationId: 1, subscriptionId: 1, topicId, ...rest })
+    await eventually(() => shard.reads > 0)
+    client.socket.on('data', () => client.socket.pause())
+    for (let i = 0; i < 10; i++) {
       await beats(clock, 1)
-      // Far less than a message a beat.
       const before = client.socket.bytesRead
-      client.socket.resume()
-      await eventually(() => client.socket.bytesRead > before)
-      client.socket.pause()
+      while (client.socket.bytesRead < before + 512 * 1024) {
+        client.socket.resume()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
     }
     expect(listener.connections).toBe(1)
+    expect(shard.heldResults).toBe(1)
   })
 })

@@ -171,6 +171,22 @@ describe('a subscription', () => {
     expect(await client.nextError()).toMatchObject({ correlationId: 9, code: 'UNKNOWN_SUBSCRIPTION' })
   })
 
+  it('misses nothing that is appended while it reads', async () => {
+    const { connect, shard } = await startHarness()
+    shard.readMode = 'heldDisk'
+    const { topicId } = shard.addTopic({ name: 't' })
+    shard.put(topicId, 0, bytesOf(100, 1))
+    const client = await connect()
+    await subscribeTo(client, topicId)
+    await eventually(() => shard.pendingReads === 1)
+    shard.put(topicId, 0, bytesOf(100, 2))
+    shard.finishReads()
+    await eventually(() => shard.pendingReads === 1)
+    shard.finishReads()
+    const stored = shard.stored(topicId, 0)
+    expect((await client.delivered(1, stored.length)).equals(stored)).toBe(true)
+  })
+
   it('ends when its offset falls below the start, with the bounds', async () => {
     const { connect, shard } = await startHarness()
     const { topicId } = shard.addTopic({ name: 't' })

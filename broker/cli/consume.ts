@@ -1,0 +1,69 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import { countFrom, separator } from './arguments.js'
+import { usageFailure } from './failure.js'
+import type { GlobalOptions } from './program.js'
+
+export interface ConsumeOptions extends GlobalOptions {
+  readonly from?: 'earliest' | 'latest' | Date
+  readonly offset?: number
+  readonly partition?: number
+  readonly exitAtEnd?: boolean
+  readonly count?: number
+  readonly json?: boolean
+  readonly keySeparator?: string
+}
+
+export function declareConsume(program: Command): void {
+  program
+    .command('consume')
+    .description('Print the records of a topic, a value a line, and follow it until interrupted.')
+    .argument('<topic>')
+    .option(
+      '--from <position>',
+      'earliest, latest, or a time such as 2026-11-01T12:00:00Z (default: earliest)',
+      position,
+    )
+    .option('--partition <p>', 'this partition only', countFrom(0))
+    .option('--offset <n>', 'start at this offset; needs --partition', countFrom(0))
+    .option('--exit-at-end', 'stop at what was the end when the command started')
+    .option('--count <n>', 'stop after so many records', countFrom(1))
+    .option('--json', 'print whole records, one JSON object a line')
+    .option('--key-separator <text>', 'print key and <text> before each value; \\t is a tab', separator)
+    .addHelpText('after', NOTES)
+    .action(async (topic: string, _options, self: Command) => {
+      const options = self.optsWithGlobals<ConsumeOptions>()
+      if (options.offset !== undefined && options.partition === undefined) {
+        throw usageFailure('--offset needs --partition: offsets count within a partition')
+      }
+      if (options.offset !== undefined && options.from !== undefined) {
+        throw usageFailure('--offset and --from both say where to start')
+      }
+      if (options.json && options.keySeparator !== undefined) {
+        throw usageFailure('--json prints the key already: leave out --key-separator')
+      }
+      const { consumeRecords } = await import('./consume-records.js')
+      await consumeRecords(topic, options)
+    })
+}
+
+function position(text: string): 'earliest' | 'latest' | Date {
+  if (text === 'earliest' || text === 'latest') return text
+  const time = /^\d{4}-\d{2}/.test(text) ? new Date(text) : undefined
+  if (time !== undefined && !Number.isNaN(time.getTime())) return time
+  throw new InvalidArgumentError('It must be earliest, latest or a time such as 2026-11-01T12:00:00Z.')
+}
+
+const NOTES = `
+Each value is followed by a newline and is otherwise printed as it was written, byte for byte; a record without a value
+is an empty line. Order is kept within a partition. Values of msgpack topics are printed as JSON. With --json, bytes
+are {"base64":"..."} and times are ISO 8601.
+
+A time without a zone is in this machine's.
+
+The command goes on by itself when the broker restarts: no record is missed or printed twice.
+
+Examples:
+  millrace consume logs --exit-at-end > copy.log
+  millrace consume logs --from latest
+  millrace consume logs --from 2026-11-01T12:00:00Z --count 10 --json
+  millrace consume logs --partition 0 --offset 4711 --count 1`

@@ -1,0 +1,250 @@
+import { rm } from 'node:fs/promises'
+import { basename, join, relative } from 'node:path'
+import { chunkFileName } from '../chunks/format.js'
+import { LmdbStore } from '../manifest/lmdb-store.js'
+import { Manifest } from '../manifest/manifest.js'
+import type { ChunkRow, ManifestChanges } from '../manifest/rows.js'
+import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
+import type { Disk } from '../platform/disk.js'
+import type { Random } from '../platform/random.js'
+import { type Layout, layoutOf } from '../shard/layout.js'
+import type { PartitionState, ShardState } from '../shard/state.js'
+import type { WalIdentity } from '../wal/position.js'
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentFileName } from '../wal/segment.js'
+import { lockDataDirectory } from './directory.js'
+import { lmdbRows } from './manifest-rows.js'
+import { carryOut, type Journal, type Moves, nextBroken, readJournal } from './moves.js'
+import { partitionsOf, planRepair, type Rebuild, type RepairPlan, replayFromOf } from './repair-plan.js'
+import type { OnProgress, VerifyReport } from './report.js'
+import { ChunkRewrite } from './rewrite-chunks.js'
+import { listSegmentFiles } from './segment-files.js'
+import { examine } from './verify.js'
+
+export interface RepairOptions {
+  readonly disk: Disk
+  readonly directory: string
+  readonly random: Random
+  /** Asked before anything is changed. */
+  readonly confirm: (plan: RepairPlan) => Promise<boolean> | boolean
+  /** An earlier repair was interrupted, and is finished first. */
+  readonly onResumed?: () => void
+  readonly onProgress?: OnProgress
+}
+
+export interface RepairResult {
+  /** `notNeeded`: nothing is damaged. `refused`: the plan was not confirmed. Nothing was changed in either case. */
+  readonly outcome: 'notNeeded' | 'refused' | 'repaired'
+  readonly plan: RepairPlan | undefined
+  /** Of the directory as it is now. */
+  readonly report: VerifyReport
+  /** Where the copies of what was replaced are, relative to the directory. */
+  readonly broken: readonly string[]
+}
+
+/** Where the new parts are made before they take their places. */
+const stagingName = 'repair'
+/** The size of a segment that nothing is written to: the next start goes on in one of its own. */
+const emptySegmentBytes = 2 * SEGMENT_HEADER_BYTES
+
+/**
+ * Makes a damaged data directory one that a broker starts on, with everything that any copy is left of. What is
+ * replaced is kept under names that end in `.broken`. Throws NotADataDirectoryError, BeyondRepairError, and
+ * DirectoryLockedError while a broker runs on the directory.
+ */
+export async function repairDirectory(options: RepairOptions): Promise<RepairResult> {
+  const { disk, confirm, onProgress } = options
+  const layout = layoutOf(options.directory)
+  const lock = await lockDataDirectory(disk, layout)
+  try {
+    const interrupted = await readJournal(disk, layout)
+    if (interrupted !== undefined) {
+      options.onResumed?.()
+      await carryOut(disk, layout, interrupted)
+    }
+    const examination = { disk, layout, openRows: lmdbRows(disk), onProgress }
+    const examined = await examine(examination)
+    if (examined.report.status !== 'corrupt') {
+      return { outcome: 'notNeeded', plan: undefined, report: examined.report, broken: [] }
+    }
+    const plan = await planRepair(disk, layout, examined)
+    if (!(await confirm(plan))) return { outcome: 'refused', plan, report: examined.report, broken: [] }
+    const { moves } = await new Repair(options, layout, plan).run()
+    const { report } = await examine(examination)
+    const broken = moves.map(([, to]) => to).filter((to) => /\.broken(\/|$)/.test(to))
+    return { outcome: 'repaired', plan, report, broken: [...broken] }
+  } finally {
+    await lock.release()
+  }
+}
+
+/** Carries out one plan: makes all new parts aside, then exchanges them for the old ones. */
+class Repair {
+  readonly #disk: Disk
+  readonly #random: Random
+  readonly #layout: Layout
+  readonly #plan: RepairPlan
+  readonly #staging: Layout
+  readonly #moves: [from: string, to: string][] = []
+  #number = 1
+
+  constructor({ disk, random }: RepairOptions, layout: Layout, plan: RepairPlan) {
+    this.#disk = disk
+    this.#random = random
+    this.#layout = layout
+    this.#plan = plan
+    this.#staging = layoutOf(join(layout.root, stagingName))
+  }
+
+  async run(): Promise<Journal> {
+    const { identity, rebuild, isIdentityBad, isMarkerBad, badSnapshots } = this.#plan
+    this.#number = await nextBroken(this.#disk, this.#layout)
+    const { cleanMarker } = this.#layout
+    if (isMarkerBad || rebuild?.keepsWal === false) this.#setAside(cleanMarker)
+    if (rebuild === undefined) for (const path of badSnapshots) this.#setAside(path, 'snapshots')
+    else await this.#rebuild(rebuild, identity)
+    if (isIdentityBad) await this.#copyIdentity()
+    const journal: Journal = { identity, moves: this.#moves satisfies Moves }
+    await carryOut(this.#disk, this.#layout, journal)
+    await rm(this.#staging.root, { recursive: true, force: true })
+    return journal
+  }
+
+  async #rebuild(rebuild: Rebuild, identity: WalIdentity): Promise<void> {
+    const { state, keepsWal, badChunks, oldSegments } = rebuild
+    await this.#makeStaging()
+    const rows = await this.#writeChunks(rebuild, identity)
+    takeRows(state, badChunks, rows)
+    if (!keepsWal) for (const partition of partitionsOf(state)) partition.sealedEnd = partition.endOffset
+    await this.#writeManifest(state)
+    for (const chunkId of badChunks) this.#setAside(join(this.#layout.chunks, chunkFileName(chunkId)), 'chunks')
+    for (const name of await this.#disk.list(this.#staging.chunks)) {
+      this.#move(join(this.#staging.chunks, name), join(this.#layout.chunks, name))
+    }
+    for (const path of oldSegments) this.#setAside(path, 'wal')
+    if (keepsWal) return
+    await this.#writeWal(state, identity)
+    this.#replace(this.#layout.wal, this.#staging.wal)
+  }
+
+  async #writeChunks({ state, rewrites, badChunks }: Rebuild, identity: WalIdentity): Promise<readonly ChunkRow[]> {
+    const disk = this.#disk
+    const ids = [...state.chunkReferences.keys(), ...badChunks]
+    state.shardEpoch = Math.max(state.shardEpoch, ...ids.map((id) => Math.floor(id / 2 ** 32))) + 1
+    const directory = this.#staging.chunks
+    const rewrite = new ChunkRewrite({ disk, directory, clusterId: identity.clusterId, chunkId: state.shardEpoch * 2 ** 32 })
+    for (const { partition, stretches } of rewrites) {
+      const [first] = stretches
+      if (first === undefined) continue
+      const start = 'header' in first ? first.header.baseOffset : first.from
+      await rewrite.write(partition, stretches, timeBefore(partition, start))
+    }
+    await rewrite.finish()
+    return rewrite.rows
+  }
+
+  async #writeManifest(state: ShardState): Promise<void> {
+    const disk = this.#disk
+    const store = await LmdbStore.open({ disk, directory: this.#staging.manifest })
+    try {
+      const manifest = new Manifest(store)
+      manifest.load()
+      await manifest.flush(wholeOf(state))
+      await writeSnapshot({ disk, directory: this.#staging.snapshots, store })
+    } finally {
+      await store.close()
+    }
+    this.#replace(this.#layout.manifest, this.#staging.manifest)
+    // They belong to a history that is no more.
+    for (const { path } of await listSnapshots(disk, this.#layout.snapshots)) this.#setAside(path, 'snapshots')
+    for (const { path } of await listSnapshots(disk, this.#staging.snapshots)) {
+      this.#move(path, join(this.#layout.snapshots, basename(path)))
+    }
+  }
+
+  /** A WAL that holds nothing and goes on behind the state. */
+  async #writeWal(state: ShardState, identity: WalIdentity): Promise<void> {
+    const disk = this.#disk
+    const segments = await listSegmentFiles(disk, this.#layout.wal)
+    const { sequence, headerCrc } = state.applied
+    const number = Math.max(0, ...segments.map((segment) => segment.number)) + 1
+    const header = encodeSegmentHeader({
+      ...identity,
+      number,
+      firstSequence: sequence + 1,
+      previousCrc: headerCrc,
+      provenSequence: sequence,
+      bytes: emptySegmentBytes,
+      shardEpoch: state.shardEpoch,
+      salt: this.#random.uint32(),
+    })
+    const file = await disk.open(join(this.#staging.wal, segmentFileName(number)), 'create')
+    await file.write([header, new Uint8Array(emptySegmentBytes - header.length)], 0)
+    await file.sync()
+    await file.close()
+    await disk.syncDirectory(this.#staging.wal)
+  }
+
+  /** Without what an interrupted repair left there before it changed anything. */
+  async #makeStaging(): Promise<void> {
+    const { root, wal, manifest, chunks, snapshots } = this.#staging
+    await rm(root, { recursive: true, force: true })
+    for (const directory of [wal, manifest, chunks, snapshots]) await this.#disk.makeDirectory(directory)
+  }
+
+  async #copyIdentity(): Promise<void> {
+    const { identity } = this.#layout
+    if (!(await this.#disk.exists(identity))) return
+    await this.#disk.replaceFile(`${identity}.${this.#number}.broken`, await this.#disk.readFile(identity))
+  }
+
+  #replace(old: string, staged: string): void {
+    this.#setAside(old)
+    this.#move(staged, old)
+  }
+
+  /** Into a directory of broken parts, or under a name of its own beside it. */
+  #setAside(path: string, part?: string): void {
+    const broken = part === undefined ? `${basename(path)}.${this.#number}.broken` : join(`${part}.${this.#number}.broken`, basename(path))
+    this.#move(path, join(this.#layout.root, broken))
+  }
+
+  #move(from: string, to: string): void {
+    const { root } = this.#layout
+    this.#moves.push([relative(root, from), relative(root, to)])
+  }
+}
+
+/** The state's rows without those of damaged files, and with the new ones in their places. */
+function takeRows(state: ShardState, badChunks: ReadonlySet<number>, added: readonly ChunkRow[]): void {
+  state.chunkRows = 0
+  state.chunkReferences.clear()
+  for (const partition of partitionsOf(state)) {
+    const { topicId, partition: number } = partition
+    const good = partition.chunks.filter(({ chunkId }) => !badChunks.has(chunkId))
+    const own = added.filter((row) => row.topicId === topicId && row.partition === number)
+    const rows = [...good, ...own].sort((a, b) => a.section.baseOffset - b.section.baseOffset)
+    partition.chunks.length = 0
+    for (const row of rows) state.addChunk(row)
+  }
+}
+
+/** Broker time of the newest entry below an offset. */
+function timeBefore({ chunks }: PartitionState, offset: number): number {
+  const before = chunks.filter(({ section }) => section.endOffset <= offset)
+  return Math.max(0, ...before.map(({ section }) => section.maxAppendTime))
+}
+
+function wholeOf(state: ShardState): ManifestChanges {
+  const partitions = [...partitionsOf(state)]
+  return {
+    shard: state.shardRow(replayFromOf(state)),
+    put: {
+      topics: [...state.topics.values()].map(({ row }) => row),
+      partitions: partitions.map(({ row }) => row),
+      chunks: partitions.flatMap(({ chunks }) => chunks),
+      producerNames: state.producerNames.values(),
+      producers: partitions.flatMap(({ producers }) => [...producers.values()]),
+      requests: state.requests.values(),
+    },
+  }
+}

@@ -1,0 +1,174 @@
+import { crc32 } from '#crc32'
+import { readEntryHeader } from '../../protocol/entry.js'
+import type { Disk } from '../platform/disk.js'
+import { type Command, decodeCommand } from '../shard/commands.js'
+import { bodyFault, OPCODE_APPEND } from '../wal/command.js'
+import {
+  alignUp,
+  checkGroup,
+  DIRECTORY_ROW_BYTES,
+  type DirectoryRow,
+  GROUP_ALIGN_BYTES,
+  GROUP_HEADER_BYTES,
+  type GroupHeader,
+  readDirectoryRow,
+  readGroupHeader,
+} from '../wal/group.js'
+import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
+import { FileWindow } from './file-window.js'
+import { type FoundEntry, findEntries } from './find-entries.js'
+import type { DataFault } from './report.js'
+import { listSegmentFiles, type SegmentFile } from './segment-files.js'
+
+/** What can be read of one group, or of several whose headers cannot. In the order of the WAL. */
+export interface WalPiece {
+  /** Sequences of its groups; `last` is below `first` where it is not known how many there were. */
+  readonly first: number
+  readonly last: number
+  /** Undefined when the group's header cannot be read. */
+  readonly header: GroupHeader | undefined
+  readonly appends: readonly FoundEntry[]
+  readonly commands: readonly Command[]
+  /** Appends that are known to have stood here and do not verify. */
+  readonly lost: readonly DirectoryRow[]
+  /** Undefined when every byte verifies. */
+  readonly fault: DataFault | undefined
+  /** No later group is in the WAL: this may be nothing, or a write that never finished. */
+  readonly isTail: boolean
+}
+
+/**
+ * Everything in a WAL that verifies, past all damage. Groups check themselves, so those behind a damaged one are found
+ * at the next boundary; and so do bodies, so those beside the damage are found within a group.
+ */
+export async function* salvageWal(options: {
+  disk: Disk
+  directory: string
+  walId: string
+}): AsyncGenerator<WalPiece, void, undefined> {
+  const { disk, directory, walId } = options
+  const files = await listSegmentFiles(disk, directory)
+  const own = files.filter(({ header }) => header === undefined || header.walId === walId)
+  let expected: number | undefined
+  for (const [index, file] of own.entries()) {
+    const window = await FileWindow.open(disk, file.path)
+    try {
+      const salvage = new SegmentSalvage({ window, file, walId, limit: limitOf(own.slice(index + 1)), expected })
+      yield* salvage.pieces()
+      expected = salvage.expected
+    } finally {
+      await window.close()
+    }
+  }
+}
+
+/** Later segments repeat groups of this and later sequences. */
+const limitOf = (later: readonly SegmentFile[]): number =>
+  Math.min(...later.map(({ header }) => header?.firstSequence ?? Number.POSITIVE_INFINITY))
+
+class SegmentSalvage {
+  readonly #window: FileWindow
+  readonly #file: SegmentFile
+  readonly #walId: string
+  readonly #limit: number
+  /** The sequence that comes next, as far as it is known. */
+  expected: number | undefined
+  /** Where bytes began that belong to no group that can be read. */
+  #damagedFrom: number | undefined
+
+  constructor(options: { window: FileWindow; file: SegmentFile; walId: string; limit: number; expected: number | undefined }) {
+    this.#window = options.window
+    this.#file = options.file
+    this.#walId = options.walId
+    this.#limit = options.limit
+    this.expected = options.expected ?? options.file.header?.firstSequence
+  }
+
+  async *pieces(): AsyncGenerator<WalPiece, void, undefined> {
+    const salt = this.#file.header?.salt ?? (await saltOf(this.#window))
+    let position = SEGMENT_HEADER_BYTES
+    while (salt !== undefined && position < this.#window.bytes) {
+      const header = readGroupHeader(await this.#window.view(position, GROUP_HEADER_BYTES), 0, salt)
+      if (header === undefined || header.walId !== this.#walId) {
+        this.#damagedFrom ??= position
+        position += GROUP_ALIGN_BYTES
+        continue
+      }
+      if (header.sequence >= this.#limit) break
+      if (header.sequence >= (this.expected ?? 0)) {
+        if (this.#damagedFrom !== undefined) yield await this.#damage(position, header.sequence - 1)
+        yield await this.#group(position, header, salt)
+        this.expected = header.sequence + 1
+      }
+      this.#damagedFrom = undefined
+      position += alignUp(header.bytes)
+    }
+    if (salt === undefined) this.#damagedFrom = SEGMENT_HEADER_BYTES
+    const { expected } = this
+    const isLast = !Number.isFinite(this.#limit)
+    if (isLast ? this.#damagedFrom === undefined : expected !== undefined && expected >= this.#limit) return
+    this.#damagedFrom ??= position
+    yield await this.#damage(this.#window.bytes, isLast ? (expected ?? 1) - 1 : this.#limit - 1)
+    if (!isLast) this.expected = this.#limit
+  }
+
+  /** What stood between two groups, or behind the last one. */
+  async #damage(end: number, last: number): Promise<WalPiece> {
+    const start = this.#damagedFrom ?? end
+    const first = this.expected ?? last + 1
+    const appends: FoundEntry[] = []
+    for await (const entry of findEntries(this.#window, { start, end })) appends.push(entry)
+    const fault = { file: this.#file.path, byteOffset: start, reason: 'no valid group begins here' }
+    const isTail = end === this.#window.bytes && !Number.isFinite(this.#limit)
+    return { first, last, header: undefined, appends, commands: [], lost: [], fault, isTail }
+  }
+
+  async #group(position: number, header: GroupHeader, salt: number): Promise<WalPiece> {
+    const bytes = await this.#window.view(position, alignUp(header.bytes))
+    const checked = checkGroup(bytes, 0, header, { salt, bodyFault })
+    const piece = { first: header.sequence, last: header.sequence, header, isTail: false }
+    if ('rows' in checked) return { ...piece, ...this.#bodies(bytes, position, checked.rows), fault: undefined }
+    const fault = { file: this.#file.path, byteOffset: position + checked.at, reason: checked.fault }
+    const rows = directoryOf(bytes, header, salt)
+    if (rows !== undefined) return { ...piece, ...this.#bodies(bytes, position, rows), fault }
+    const appends: FoundEntry[] = []
+    const range = { start: position + GROUP_HEADER_BYTES, end: position + header.bytes }
+    for await (const entry of findEntries(this.#window, range)) appends.push(entry)
+    return { ...piece, appends, commands: [], lost: [], fault }
+  }
+
+  /** The bodies that verify, and the rows of the appends that do not. */
+  #bodies(bytes: Uint8Array, position: number, rows: readonly DirectoryRow[]) {
+    const appends: FoundEntry[] = []
+    const commands: Command[] = []
+    const lost: DirectoryRow[] = []
+    for (const row of rows) {
+      const body = bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
+      const isWhole = body.length === row.byteLength && bodyFault(row, body) === undefined
+      if (row.opcode !== OPCODE_APPEND) {
+        if (isWhole) commands.push(decodeCommand(row.opcode, body))
+      } else if (isWhole) {
+        const header = readEntryHeader(body)
+        appends.push({ path: this.#file.path, position: position + row.byteStart, bytes: row.byteLength, header })
+      } else lost.push(row)
+    }
+    return { appends, commands, lost }
+  }
+}
+
+/** The rows of a damaged group's directory; undefined when the damage is there. */
+function directoryOf(bytes: Uint8Array, header: GroupHeader, salt: number): DirectoryRow[] | undefined {
+  const end = GROUP_HEADER_BYTES + header.commandCount * DIRECTORY_ROW_BYTES
+  const directory = bytes.subarray(GROUP_HEADER_BYTES, end)
+  if (end > bytes.length || crc32(directory, salt) !== header.directoryCrc) return undefined
+  return Array.from({ length: header.commandCount }, (_, i) => readDirectoryRow(directory, i * DIRECTORY_ROW_BYTES))
+}
+
+/** The salt of a segment whose header is damaged elsewhere: its first group proves it. */
+async function saltOf(window: FileWindow): Promise<number | undefined> {
+  const head = await window.view(0, SEGMENT_HEADER_BYTES)
+  if (head.length < SEGMENT_HEADER_BYTES) return undefined
+  const salt = new DataView(head.buffer, head.byteOffset).getUint32(12, true)
+  const group = await window.view(SEGMENT_HEADER_BYTES, GROUP_HEADER_BYTES)
+  return readGroupHeader(group, 0, salt) === undefined ? undefined : salt
+}

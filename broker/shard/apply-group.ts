@@ -1,0 +1,58 @@
+import type { TopicId } from '../../protocol/ids.js'
+import { AppendCommand } from './append-command.js'
+import { applyAppend, applyCommand } from './apply.js'
+import type { AppliedGroup } from './group-commit.js'
+import type { Follower, PartitionState, ShardState } from './state.js'
+import type { TailEntry } from './tail.js'
+
+/** Applies a group that is on disk, and tells `indexed` of every entry that readers may find from now on. */
+export function applyGroup(
+  state: ShardState,
+  { committed, commands }: AppliedGroup,
+  indexed: (partition: PartitionState, entry: TailEntry) => void,
+): void {
+  for (const [index, command] of commands.entries()) {
+    if (command instanceof AppendCommand) {
+      const { partitionState: partition, header } = command
+      // Its topic was deleted by a change of this very group.
+      if (state.partition(header.topicId, header.partition) !== partition) continue
+      applyAppend(state, partition, header)
+      const entry = entryOf(command, committed, committed.bodyStarts[index] as number)
+      partition.tail.push(entry)
+      indexed(partition, entry)
+      continue
+    }
+    const orphans = command.type === 'topicDeleted' ? followersOf(state, command.topicId) : []
+    applyCommand(state, command, committed.time)
+    // They find no topic any more, and say so to whom they serve.
+    for (const wake of orphans) queueMicrotask(wake)
+  }
+  state.applied = { sequence: committed.sequence, headerCrc: committed.headerCrc }
+  state.time = committed.time
+  if (commands.length > 0) state.overlay.touched = true
+}
+
+function entryOf(command: AppendCommand, committed: AppliedGroup['committed'], bodyStart: number): TailEntry {
+  const { header } = command
+  return {
+    baseOffset: header.baseOffset,
+    endOffset: header.baseOffset + header.lastOffsetDelta + 1,
+    appendTime: header.appendTime,
+    bytes: command.byteLength,
+    sequence: committed.sequence,
+    segment: committed.segment,
+    position: committed.position + bodyStart,
+    slab: committed.slab,
+    slabPosition: committed.slabPosition + bodyStart,
+  }
+}
+
+const followersOf = (state: ShardState, topicId: TopicId): Follower[] =>
+  state.topics.get(topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
+
+/** Wakes those who wait for records of the group's partitions, each once. */
+export function wakeFollowers({ commands }: AppliedGroup): void {
+  const grown = new Set<PartitionState>()
+  for (const command of commands) if (command instanceof AppendCommand) grown.add(command.partitionState)
+  for (const partition of grown) for (const wake of partition.followers) wake()
+}

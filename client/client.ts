@@ -1,0 +1,191 @@
+import type { MillraceError } from '../protocol/error-codes.js'
+import {
+  Admin,
+  type CallOptions,
+  type CreateTopicOptions,
+  type OffsetAt,
+  type PartitionOffset,
+  type TopicDetails,
+  type TopicInfo,
+} from './admin.js'
+import { Connection, closedError } from './connection.js'
+import { type ClientEventName, type ClientEvents, EventListeners } from './events.js'
+import { Metadata } from './metadata.js'
+import { type ConnectOptions, type Surroundings, settingsOf } from './options.js'
+import { Producer, type ProducerOptions } from './producer.js'
+import type { AnyReadOptions, OffsetsByPartition, ReadOptions } from './read-options.js'
+import { Reader } from './reader.js'
+import { BatchStream, type ReadBatch, RecordStream, type Stream } from './streams.js'
+import type { AnyTopic, ReadRecordOf } from './topic.js'
+import { socketUrl } from './url.js'
+import { CLIENT_VERSION } from './version.js'
+
+export interface CloseOptions {
+  /** How long what producers hold may take to get to the broker; default 10 s. */
+  readonly drainMs?: number
+}
+
+const DRAIN_MS = 10_000
+
+/** Offsets of several topics: `{ orders: { 0: 17 }, payments: { 0: 4 } }`. */
+export type OffsetsByTopic<Ts extends readonly AnyTopic[]> = {
+  readonly [Name in Ts[number]['name']]?: OffsetsByPartition
+}
+
+/**
+ * A broker, as a program sees it: one connection, which is made when it is first needed and made again whenever it is lost.
+ * Made by `connect`.
+ */
+export class Client implements AsyncDisposable {
+  readonly #connection: Connection
+  readonly #metadata: Metadata
+  readonly #admin: Admin
+  readonly #events: EventListeners
+  readonly #producers = new Set<Producer>()
+  readonly #readers = new Set<Reader>()
+  #closing: Promise<void> | undefined
+
+  /** @internal */
+  constructor(url: string | URL, options: ConnectOptions, surroundings: Surroundings) {
+    this.#events = new EventListeners(options.onEvent)
+    this.#connection = new Connection({
+      url: socketUrl(url),
+      clientName: options.clientName ?? `millrace-js/${CLIENT_VERSION}`,
+      token: options.token,
+      settings: settingsOf(options, surroundings),
+      events: this.#events,
+    })
+    this.#metadata = new Metadata(this.#connection)
+    this.#admin = new Admin(this.#connection, this.#metadata)
+  }
+
+  /** Listens to one kind of event; returns how to stop. */
+  on<Name extends ClientEventName>(name: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+    return this.#events.add(name, listener)
+  }
+
+  /**
+   * Makes a topic. Rejects with TOPIC_EXISTS, ILLEGAL_TOPIC_NAME, ILLEGAL_ARGUMENT, LIMIT_REACHED. A repetition after a lost answer
+   * is recognised.
+   */
+  createTopic(topic: AnyTopic, options: CreateTopicOptions = {}): Promise<void> {
+    return this.#admin.create(topic, options)
+  }
+
+  /**
+   * Makes a topic unless it is there. Rejects with TOPIC_MISMATCH, which names what differs, when it is there with other encodings,
+   * or with another number of partitions than the one given here.
+   */
+  ensureTopic(topic: AnyTopic, options: CreateTopicOptions = {}): Promise<{ created: boolean }> {
+    return this.#admin.ensure(topic, options)
+  }
+
+  /** Deletes a topic and its records. Rejects with UNKNOWN_TOPIC. */
+  deleteTopic(topic: AnyTopic | string, options: CallOptions = {}): Promise<void> {
+    return this.#admin.delete(topic, options)
+  }
+
+  /** All topics, by name. */
+  listTopics(options: CallOptions = {}): Promise<TopicInfo[]> {
+    return this.#admin.list(options)
+  }
+
+  /** A topic with what its partitions hold. Rejects with UNKNOWN_TOPIC. */
+  describeTopic(topic: AnyTopic | string, options: CallOptions = {}): Promise<TopicDetails> {
+    return this.#admin.describe(topic, options)
+  }
+
+  /** The offset of each partition at an end or a time. Rejects with UNKNOWN_TOPIC. */
+  listOffsets(topic: AnyTopic | string, at: OffsetAt, options: CallOptions = {}): Promise<PartitionOffset[]> {
+    return this.#admin.offsets(topic, at, options)
+  }
+
+  /** A producer of one topic. Nothing is asked of the broker before the first record. Throws ILLEGAL_ARGUMENT. */
+  producer<T extends AnyTopic>(topic: T, options: ProducerOptions = {}): Producer<T> {
+    this.#connection.assertOpen()
+    const producer = new Producer<T>(topic, options, {
+      connection: this.#connection,
+      metadata: this.#metadata,
+      onClosed: (closed) => this.#producers.delete(closed as unknown as Producer),
+    })
+    this.#producers.add(producer as unknown as Producer)
+    return producer
+  }
+
+  /**
+   * Reads records, of one topic or several; see ReadOptions for from where to where. The iterator throws what ends the reading:
+   * UNKNOWN_TOPIC (also when the topic is deleted meanwhile), TOPIC_MISMATCH, OFFSET_OUT_OF_RANGE (details: startOffset and
+   * endOffset), CORRUPT_DATA, ENCODING_MISMATCH and SCHEMA_MISMATCH (details: topic, partition, offset), UNAUTHENTICATED, CLOSED,
+   * or the signal's reason. A lost connection is none of these: the reading goes on at the next offset.
+   */
+  read<T extends AnyTopic>(topic: T, options?: ReadOptions): Stream<ReadRecordOf<T>>
+  read<const Ts extends readonly AnyTopic[]>(
+    topics: Ts,
+    options?: ReadOptions<OffsetsByTopic<Ts>>,
+  ): Stream<ReadRecordOf<Ts[number]>>
+  read(topics: AnyTopic | readonly AnyTopic[], options: unknown = {}): Stream<never> {
+    return new RecordStream(
+      this.#reader(topics, options as AnyReadOptions),
+    ) as Stream<unknown> as Stream<never>
+  }
+
+  /** As `read`, batch by batch: faster, and what was written together comes together. */
+  readBatches<T extends AnyTopic>(topic: T, options?: ReadOptions): Stream<ReadBatch<ReadRecordOf<T>>>
+  readBatches<const Ts extends readonly AnyTopic[]>(
+    topics: Ts,
+    options?: ReadOptions<OffsetsByTopic<Ts>>,
+  ): Stream<ReadBatch<ReadRecordOf<Ts[number]>>>
+  readBatches(topics: AnyTopic | readonly AnyTopic[], options: unknown = {}): Stream<never> {
+    return new BatchStream(
+      this.#reader(topics, options as AnyReadOptions),
+    ) as Stream<unknown> as Stream<never>
+  }
+
+  #reader(topics: AnyTopic | readonly AnyTopic[], options: AnyReadOptions): Reader {
+    this.#connection.assertOpen()
+    const reader: Reader = new Reader({
+      connection: this.#connection,
+      metadata: this.#metadata,
+      topics: isList(topics) ? topics : [topics],
+      options,
+      onClosed: () => this.#readers.delete(reader),
+    })
+    this.#readers.add(reader)
+    return reader
+  }
+
+  /**
+   * Sends what the producers hold, for `drainMs` at most, then ends everything: what is left fails with CLOSED, and readers throw it.
+   * Afterwards nothing of the client keeps the process alive. Never rejects: what failed, its promises and `flush` tell.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options.drainMs ?? DRAIN_MS)
+    return this.#closing
+  }
+
+  async #close(drainMs: number): Promise<void> {
+    for (const reader of [...this.#readers]) reader.fail(closedError())
+    await this.#drain(drainMs)
+    for (const producer of [...this.#producers]) producer.abort()
+    await this.#connection.close()
+  }
+
+  async #drain(drainMs: number): Promise<void> {
+    const flushes = [...this.#producers].map((producer) => producer.close().catch((_: MillraceError) => {}))
+    if (flushes.length === 0 || drainMs <= 0) return
+    await new Promise<void>((resolve) => {
+      const timer = this.#connection.settings.clock.setTimer(resolve, drainMs)
+      void Promise.all(flushes).then(() => {
+        timer.cancel()
+        resolve()
+      })
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+const isList = (topics: AnyTopic | readonly AnyTopic[]): topics is readonly AnyTopic[] =>
+  Array.isArray(topics)

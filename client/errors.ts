@@ -1,0 +1,20 @@
+import { MillraceError, type Outcome } from '../protocol/error-codes.js'
+
+/** The same error about a write of which something else is known. */
+export function withOutcome(error: MillraceError, outcome: Outcome): MillraceError {
+  if (error.outcome === outcome) return error
+  const { code, message, retriable, retryAfterMs, details, cause } = error
+  return new MillraceError(code, { message, retriable, outcome, retryAfterMs, details, cause })
+}
+
+export const illegalArgument = (message: string): MillraceError =>
+  new MillraceError('ILLEGAL_ARGUMENT', { message })
+
+/** For what should be a MillraceError and might, by a fault of this library, be something else. */
+export function asMillraceError(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error
+  return new MillraceError('INTERNAL', {
+    message: error instanceof Error ? error.message : String(error),
+    cause: error,
+  })
+}

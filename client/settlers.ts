@@ -1,0 +1,117 @@
+import { MillraceError } from '../protocol/error-codes.js'
+
+/** Where a record went. */
+export interface SendResult {
+  readonly partition: number
+  readonly offset: number
+  /** The record's own time, milliseconds since 1970. */
+  readonly timestamp: number
+}
+
+/** Who hears what became of a record. One of the two is called, once; `index` is what the settler gave with the record. */
+export interface Settler {
+  written(index: number, partition: number, offset: number, timestamp: number): void
+  failed(index: number, error: MillraceError): void
+}
+
+type Resolve = (result: SendResult) => void
+type Reject = (error: unknown) => void
+
+let resolveOfLast: Resolve
+let rejectOfLast: Reject
+// One function for all promises: a closure for each is what a promise per record costs most.
+const takeFunctions = (resolve: Resolve, reject: Reject): void => {
+  resolveOfLast = resolve
+  rejectOfLast = reject
+}
+
+/** One record, one promise. */
+export class Sending implements Settler {
+  readonly promise: Promise<SendResult>
+  readonly #resolve: Resolve
+  readonly #reject: Reject
+
+  constructor() {
+    this.promise = new Promise<SendResult>(takeFunctions)
+    this.#resolve = resolveOfLast
+    this.#reject = rejectOfLast
+  }
+
+  written(_index: number, partition: number, offset: number, timestamp: number): void {
+    this.#resolve({ partition, offset, timestamp })
+  }
+
+  failed(_index: number, error: MillraceError): void {
+    this.#reject(error)
+  }
+}
+
+/** Many records, one promise: it settles when the last of them has. */
+export class SendingTogether implements Settler {
+  readonly promise: Promise<SendResult[]>
+  readonly #results: SendResult[]
+  #resolve: (results: SendResult[]) => void = () => {}
+  #reject: Reject = () => {}
+  #unsettled: number
+  #written = 0
+  #firstError: MillraceError | undefined
+
+  constructor(count: number) {
+    this.#results = new Array<SendResult>(count)
+    this.#unsettled = count
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    if (count === 0) this.#resolve([])
+  }
+
+  written(index: number, partition: number, offset: number, timestamp: number): void {
+    this.#results[index] = { partition, offset, timestamp }
+    this.#written++
+    this.#settled()
+  }
+
+  failed(_index: number, error: MillraceError): void {
+    this.#firstError ??= error
+    this.#settled()
+  }
+
+  #settled(): void {
+    this.#unsettled--
+    if (this.#unsettled > 0) return
+    const error = this.#firstError
+    if (error === undefined) this.#resolve(this.#results)
+    else this.#reject(this.#written === 0 ? error : partly(error, this.#written, this.#results.length))
+  }
+}
+
+/** Some of the records are in the log, so the whole cannot be repeated without writing those again. */
+function partly(error: MillraceError, written: number, count: number): MillraceError {
+  return new MillraceError(error.code, {
+    message: `${written} of ${count} records were written, then: ${error.message}`,
+    retriable: error.retriable,
+    outcome: 'unknown',
+    retryAfterMs: error.retryAfterMs,
+    details: { ...error.details, written },
+    cause: error,
+  })
+}
+
+/** Records that nobody waits for one by one: the first failure is kept for flush(). */
+export class Unwatched implements Settler {
+  #firstError: MillraceError | undefined
+
+  written(): void {}
+
+  failed(_index: number, error: MillraceError): void {
+    this.#firstError ??= error
+  }
+
+  /** The first failure since the last call. */
+  takeFirstError(): MillraceError | undefined {
+    const error = this.#firstError
+    this.#firstError = undefined
+    return error
+  }
+}

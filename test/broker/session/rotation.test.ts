@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest'
+import { DEFAULT_SESSION_LIMITS } from '../../../broker/session/limits.js'
+import type { Outbox } from '../../../broker/session/outbox.js'
+import { DeliveryBudget, Rotation } from '../../../broker/session/rotation.js'
+
+const KIB = 1024
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+function start() {
+  const outbox = { waitingBytes: 0 }
+  const budget = new DeliveryBudget(1024 * KIB)
+  const limits = { ...DEFAULT_SESSION_LIMITS, deliverMarkBytes: 100 * KIB }
+  return { outbox, budget, rotation: new Rotation({ outbox: outbox as unknown as Outbox, budget, limits }) }
+}
+
+describe('the rotation of a connection', () => {
+  it('gives each a turn in order of entry, and one that enters twice only one', async () => {
+    const { rotation } = start()
+    const turns: string[] = []
+    const named = (name: string) => ({ turn: () => void turns.push(name) })
+    const [a, b, c] = [named('a'), named('b'), named('c')]
+    for (const one of [a, b, a, c]) rotation.enter(one)
+    rotation.leave(b)
+    expect(turns).toEqual([])
+    await settled()
+    expect(turns).toEqual(['a', 'c'])
+  })
+
+  it('stops while the mark is passed in the socket, by reads under way, or by both', async () => {
+    const { rotation, outbox } = start()
+    let turns = 0
+    const again = { turn: () => void turns++ }
+    const tryOnce = async (): Promise<number> => {
+      rotation.enter(again)
+      rotation.resume()
+      await settled()
+      return turns
+    }
+    outbox.waitingBytes = 100 * KIB
+    expect(await tryOnce()).toBe(0)
+    outbox.waitingBytes = 50 * KIB
+    const end = rotation.reserve(50 * KIB)
+    expect(await tryOnce()).toBe(0)
+    end()
+    await settled()
+    expect(turns).toBe(1)
+  })
+
+  it('gives no turn after its connection has gone', async () => {
+    const { rotation } = start()
+    let turns = 0
+    const one = { turn: () => void turns++ }
+    rotation.enter(one)
+    rotation.close()
+    rotation.enter(one)
+    await settled()
+    expect(turns).toBe(0)
+  })
+})
+
+describe('the delivery budget', () => {
+  it('makes reads smaller as it fills, but never stops them', () => {
+    const budget = new DeliveryBudget(8 * 1024 * KIB)
+    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(1024 * KIB)
+    expect(budget.readBytesMax(10)).toBe(10)
+    budget.add(4 * 1024 * KIB)
+    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(512 * KIB)
+    budget.add(100 * 1024 * KIB)
+    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(64 * KIB)
+  })
+})

@@ -1,0 +1,311 @@
+import { describe, expect, it } from 'vitest'
+import type { Disk } from '../../../broker/platform/disk.js'
+import { ArmedFailpoints } from '../../../broker/platform/failpoints.js'
+import { WalCorruption } from '../../../broker/wal/corruption.js'
+import { readGroupHeader } from '../../../broker/wal/group.js'
+import { scanWal } from '../../../broker/wal/scan.js'
+import { decodeSegmentHeader, type SegmentHeader, segmentFileName } from '../../../broker/wal/segment.js'
+import { Wal, type WalOptions } from '../../../broker/wal/wal.js'
+import { SeededRandom } from '../../support/seeded-random.js'
+import { SimulatedDisk } from '../../support/simulated-disk.js'
+import {
+  commandsOf,
+  commit,
+  directory,
+  type GroupContent,
+  KIB,
+  recover,
+  scan,
+  segmentPath,
+  someIdentity,
+  walOptions,
+} from './wal-fixture.js'
+
+const segmentBytes = 24 * KIB
+
+/** A WAL over several segments, two groups and the end in each, and what was acknowledged. */
+async function writtenWal(
+  groups: number,
+  more: Partial<WalOptions> = {},
+): Promise<{ disk: SimulatedDisk; options: WalOptions; wal: Wal; written: GroupContent[] }> {
+  const disk = new SimulatedDisk()
+  const options = walOptions({ disk, segmentBytes, ...more })
+  const wal = await Wal.createFirst(options)
+  const written: GroupContent[] = []
+  for (let mark = 1; mark <= groups; mark++) written.push(await commit(options, wal, commandsOf(5_000, mark)))
+  return { disk, options, wal, written }
+}
+
+const refusalOf = async (disk: Disk, from = 1): Promise<WalCorruption> => {
+  const error = await scan({ disk, from }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof WalCorruption)) throw new Error(`not refused: ${error}`)
+  return error
+}
+
+const withCommands = (groups: readonly GroupContent[]): GroupContent[] =>
+  groups.filter(({ commands }) => commands.length > 0)
+
+async function segmentHeader(disk: Disk, number: number): Promise<SegmentHeader> {
+  const header = decodeSegmentHeader(await disk.readFile(segmentPath(number)))
+  if ('fault' in header) throw new Error(header.fault)
+  return header
+}
+
+describe('scanWal', () => {
+  it('visits every group in sequence over all segments, the ends of segments included', async () => {
+    const { disk, wal, written } = await writtenWal(9)
+    const { groups, result } = await scan({ disk })
+    expect(withCommands(groups)).toEqual(written)
+    expect(groups.map(({ sequence }) => sequence)).toEqual(groups.map((_, i) => i + 1))
+    expect(result.end).toMatchObject(wal.end)
+    expect(result.segments.map(({ number }) => number)).toEqual([1, 2, 3, 4, 5])
+    expect(result).toMatchObject({ unused: [], tornTail: undefined })
+    expect(result.lastGroup?.header.sequence).toBe(wal.end.sequence)
+  })
+
+  it('begins with the segment that holds the group asked for', async () => {
+    const { disk } = await writtenWal(6)
+    for (const [from, first] of [
+      [1, 1],
+      [3, 1],
+      [4, 4],
+      [6, 4],
+      [7, 7],
+      [9, 7],
+    ]) {
+      const { groups, result } = await scan({ disk, from: from as number })
+      expect(groups[0]?.sequence).toBe(first)
+      expect(result.segments).toHaveLength(3)
+    }
+  })
+
+  it('finds no end in a directory without segments', async () => {
+    const disk = new SimulatedDisk()
+    await disk.makeDirectory(directory)
+    expect((await scan({ disk })).result).toMatchObject({
+      end: undefined,
+      lastGroup: undefined,
+      segments: [],
+    })
+  })
+
+  it('finds the end of a WAL that holds no group yet', async () => {
+    const { disk } = await writtenWal(0)
+    const { groups, result } = await scan({ disk })
+    expect(groups).toEqual([])
+    expect(result).toMatchObject({ end: { sequence: 0, headerCrc: 0, position: 4096 }, lastGroup: undefined })
+  })
+
+  it('leaves other files in the directory alone', async () => {
+    const { disk } = await writtenWal(3)
+    for (const name of [
+      'notes.txt',
+      '1.wal',
+      `${segmentFileName(1)}.4096.broken`,
+      'spare-0000000000000009.wal',
+    ]) {
+      await disk.replaceFile(`${directory}/${name}`, new Uint8Array(10))
+    }
+    expect((await scan({ disk })).result.segments).toHaveLength(2)
+  })
+
+  it('never takes groups of a recycled segment for its own, though they are whole where its own end', async () => {
+    const { disk, options, wal } = await writtenWal(0, { sparesMax: 8 })
+    // One group on every page of four segments, which are then recycled: half of each is written again.
+    while (wal.segmentNumber < 5) await commit(options, wal, commandsOf(10, 1))
+    const salts = await Promise.all(
+      [1, 2, 3, 4].map(async (number) => (await segmentHeader(disk, number)).salt),
+    )
+    const oldSequence = wal.end.sequence
+    expect(await wal.trim(wal.end.sequence)).toBe(4)
+    while (wal.segmentNumber < 8) await commit(options, wal, commandsOf(10, 2))
+    await commit(options, wal, commandsOf(10, 2))
+
+    const { result } = await scan({ disk, from: wal.end.sequence })
+    const { position, segment } = result.end ?? expect.fail('no end')
+    const bytes = await disk.readFile(segmentPath(segment.number))
+    const stale = salts
+      .map((salt) => readGroupHeader(bytes, position, salt))
+      .find((header) => header !== undefined)
+    expect(stale?.sequence).toBeLessThan(oldSequence)
+    expect(result).toMatchObject({ end: wal.end, tornTail: undefined })
+  })
+})
+
+describe('scanWal, of files that are not as they were left,', () => {
+  it.each([0, 1, 4095, 4096, 8192, 24 * KIB - 1, 24 * KIB + 1])(
+    'names a segment cut to %i bytes',
+    async (bytes) => {
+      for (const number of [1, 2, 3]) {
+        const { disk } = await writtenWal(6)
+        const file = await disk.open(segmentPath(number), 'readWrite')
+        await file.truncate(bytes)
+        const { file: named, byteOffset } = await refusalOf(disk)
+        expect([named, byteOffset]).toEqual([
+          segmentPath(number),
+          bytes < 4096 ? 0 : Math.min(bytes, segmentBytes),
+        ])
+      }
+    },
+  )
+
+  it('names the first segment when it is missing and needed', async () => {
+    const { disk } = await writtenWal(6)
+    await disk.remove(segmentPath(1))
+    for (const from of [1, 3]) {
+      const { file, reason } = await refusalOf(disk, from)
+      expect([file, reason]).toEqual([segmentPath(1), expect.stringContaining('missing')])
+    }
+    expect((await scan({ disk, from: 4 })).groups[0]?.sequence).toBe(4)
+  })
+
+  it('names a missing segment in the middle', async () => {
+    const { disk } = await writtenWal(8)
+    await disk.remove(segmentPath(2))
+    const { file, reason } = await refusalOf(disk)
+    expect([file, reason]).toEqual([segmentPath(2), expect.stringContaining('missing')])
+  })
+
+  it('names the last segment when it is missing', async () => {
+    const { disk } = await writtenWal(6)
+    await disk.remove(segmentPath(3))
+    const { file, reason } = await refusalOf(disk)
+    expect([file, reason]).toEqual([segmentPath(3), expect.stringContaining('missing')])
+  })
+
+  it('names the segment that a start after a crash made, when it is missing', async () => {
+    const { disk, options } = await writtenWal(5)
+    const revived = disk.crash()
+    const { wal } = await recover({ ...options, disk: revived })
+    expect(wal.segmentNumber).toBe(4)
+    for (const mark of [1, 2]) await commit(options, wal, commandsOf(5_000, mark))
+    const middle = revived.kill()
+    await middle.remove(segmentPath(4))
+    const { file, reason } = await refusalOf(middle)
+    expect([file, reason]).toEqual([segmentPath(4), expect.stringContaining('missing')])
+  })
+
+  it('refuses two segments under each other’s names', async () => {
+    for (const [a, b] of [
+      [1, 2],
+      [2, 3],
+      [1, 3],
+    ] as const) {
+      const { disk } = await writtenWal(6)
+      await disk.rename(segmentPath(a), `${directory}/aside`)
+      await disk.rename(segmentPath(b), segmentPath(a))
+      await disk.rename(`${directory}/aside`, segmentPath(b))
+      const { file, reason } = await refusalOf(disk)
+      expect([file, reason]).toEqual([segmentPath(a), expect.stringContaining('under another name')])
+    }
+  })
+
+  it('refuses a segment of another WAL', async () => {
+    const { disk } = await writtenWal(6)
+    const other = await writtenWal(6, { identity: { ...someIdentity, walId: 'b'.repeat(32) } })
+    await disk.remove(segmentPath(2))
+    await disk.replaceFile(segmentPath(2), await other.disk.readFile(segmentPath(2)))
+    const { file, reason } = await refusalOf(disk)
+    expect([file, reason]).toEqual([segmentPath(2), expect.stringContaining('another data directory')])
+  })
+
+  it('refuses an older copy of a segment', async () => {
+    const { disk, options, wal } = await writtenWal(1)
+    const old = await disk.readFile(segmentPath(1))
+    for (let mark = 2; mark <= 6; mark++) await commit(options, wal, commandsOf(5_000, mark))
+    await disk.replaceFile(segmentPath(1), old)
+    expect((await refusalOf(disk)).file).toBe(segmentPath(1))
+  })
+})
+
+describe('scanWal, after a crash,', () => {
+  const damageAt = (disk: SimulatedDisk, number: number, position: number): void =>
+    disk.flipBit(segmentPath(number), position)
+
+  it('says that an unproven last group is torn, and keeps all before it', async () => {
+    const { disk, written } = await writtenWal(2)
+    const end = (await scan({ disk })).result.lastGroup ?? expect.fail('no group')
+    damageAt(disk, 1, end.position + 200)
+    const { groups, result } = await scan({ disk })
+    expect(groups).toEqual(written.slice(0, -1))
+    expect(result.tornTail).toMatchObject({
+      file: segmentPath(1),
+      byteOffset: end.position,
+      bytes: end.bytes.length,
+    })
+  })
+
+  it('keeps the whole of a torn group whose header is what is damaged', async () => {
+    const { disk } = await writtenWal(2)
+    const end = (await scan({ disk })).result.lastGroup ?? expect.fail('no group')
+    damageAt(disk, 1, end.position + 9)
+    expect((await scan({ disk })).result.tornTail).toMatchObject({ bytes: end.bytes.length })
+  })
+
+  it('refuses a damaged last group that an empty group proves', async () => {
+    const { disk, options, wal } = await writtenWal(1)
+    await commit(options, wal, [])
+    damageAt(disk, 1, 4096 + 200)
+    expect(await refusalOf(disk)).toMatchObject({
+      file: segmentPath(1),
+      reason: expect.stringContaining('proves'),
+    })
+  })
+
+  it('refuses a damaged last group that an unused next segment proves', async () => {
+    const failpoints = new ArmedFailpoints()
+    failpoints.arm('walAfterRollHeader', () => {
+      throw new Error('the end of this process')
+    })
+    const { disk, options, wal } = await writtenWal(2, { failpoints })
+    await expect(commit(options, wal, commandsOf(5_000, 3))).rejects.toThrow('the end of this process')
+    const { result } = await scan({ disk })
+    expect(result.unused.map(({ number }) => number)).toEqual([2])
+    const last = result.lastGroup ?? expect.fail('no group')
+    damageAt(disk, 1, last.position + 200)
+    expect(await refusalOf(disk)).toMatchObject({
+      file: segmentPath(1),
+      byteOffset: last.position + 128,
+      reason: expect.stringContaining(`segment ${segmentFileName(2)} proves`),
+    })
+  })
+
+  it('finds the last group in its old place when its copy is damaged', async () => {
+    const { disk, options, written } = await writtenWal(2)
+    const revived = disk.crash()
+    await recover({ ...options, disk: revived })
+    damageAt(revived, 2, 4096 + 200)
+    const { groups, result } = await scan({ disk: revived })
+    expect(withCommands(groups)).toEqual(written)
+    expect(result.tornTail).toMatchObject({ file: segmentPath(2), byteOffset: 4096 })
+    const again = await recover({ ...options, disk: revived, random: new SeededRandom(9) })
+    const next = await commit(options, again.wal, commandsOf(10, 3))
+    expect(withCommands((await scan({ disk: revived })).groups)).toEqual([...written, next])
+  })
+
+  it('counts out segments of which later ones repeat everything', async () => {
+    const { disk, options, written } = await writtenWal(1)
+    let revived = disk
+    for (let start = 0; start < 5; start++) {
+      revived = revived.crash()
+      await recover({ ...options, disk: revived, random: new SeededRandom(start) })
+    }
+    const { groups, result } = await scan({ disk: revived })
+    expect(groups).toEqual(written)
+    expect(result.segments.length + result.unused.length).toBeLessThanOrEqual(2)
+  })
+
+  it('hands out a copy of the last group that outlives the scan', async () => {
+    const { disk, written } = await writtenWal(7)
+    let last: Uint8Array | undefined
+    const visit = ({ bytes }: { bytes: Uint8Array }): void => {
+      last = bytes.slice()
+    }
+    const { lastGroup } = await scanWal({ disk, directory, identity: someIdentity, from: 1, visit })
+    expect(lastGroup?.bytes).toEqual(last)
+    expect(lastGroup?.header.sequence).toBe(written.at(-1)?.sequence)
+  })
+})
