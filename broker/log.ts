@@ -38,6 +38,7 @@ export async function openLog({ level, pretty, descriptor = 1 }: LogTarget): Pro
       destination: descriptor,
       sync: true,
       translateTime: 'SYS:HH:MM:ss.l',
+      singleLine: true,
       ignore: 'pid,hostname',
     }),
   )

@@ -28,6 +28,8 @@ interface Waiter {
 
 /** A connection that held so long was no failed attempt: the next pause is short again. */
 const STABLE_MS = 5_000
+/** How long the broker may take to say goodbye too. */
+const GOODBYE_MS = 2_000
 
 /**
  * One link after the other: the first when somebody needs it, the next whenever one is lost, until close(). What is
@@ -47,6 +49,7 @@ export class Connection {
   #subscriptionId = 0
   #lastError: MillraceError | undefined
   #whenClosed: (() => void) | undefined
+  readonly #closing = new AbortController()
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -62,6 +65,11 @@ export class Connection {
 
   get isClosed(): boolean {
     return this.#state === 'closed'
+  }
+
+  /** Aborts when the connection is closed for good. */
+  get closing(): AbortSignal {
+    return this.#closing.signal
   }
 
   /** Throws CLOSED. */
@@ -115,12 +123,14 @@ export class Connection {
   close(): Promise<void> {
     if (this.#state === 'closed') return Promise.resolve()
     this.#state = 'closed'
+    this.#closing.abort()
     this.#timer?.cancel()
     this.#failWaiters(closedError())
     const link = this.#link
     if (link === undefined) return Promise.resolve()
     return new Promise((resolve) => {
       this.#whenClosed = resolve
+      this.#timer = this.settings.clock.setTimer(() => link.fail(closedError()), GOODBYE_MS)
       link.close(closedError())
     })
   }
@@ -166,6 +176,7 @@ export class Connection {
     const wasReady = this.#state === 'ready'
     this.#link = undefined
     if (this.#state === 'closed') {
+      this.#timer?.cancel()
       this.#whenClosed?.()
       return
     }

@@ -1,18 +1,26 @@
 import type { Clock } from './clock.js'
 
-/** A pause that ends early, by throwing the signal's reason, when the signal aborts. */
-export function pause(ms: number, clock: Clock, signal?: AbortSignal): Promise<void> {
+/**
+ * A pause that ends early when one of the signals aborts: by throwing the reason of `signal`, or just so when `hurry` does.
+ */
+export function pause(
+  ms: number,
+  clock: Clock,
+  { signal, hurry }: { signal: AbortSignal | undefined; hurry: AbortSignal },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)
-    const aborted = (): void => {
+    if (hurry.aborted) return resolve()
+    const end = (): void => {
       timer.cancel()
-      reject(signal?.reason)
+      signal?.removeEventListener('abort', end)
+      hurry.removeEventListener('abort', end)
+      if (signal?.aborted) reject(signal.reason)
+      else resolve()
     }
-    const timer = clock.setTimer(() => {
-      signal?.removeEventListener('abort', aborted)
-      resolve()
-    }, ms)
-    signal?.addEventListener('abort', aborted, { once: true })
+    const timer = clock.setTimer(end, ms)
+    signal?.addEventListener('abort', end, { once: true })
+    hurry.addEventListener('abort', end, { once: true })
   })
 }
 

@@ -34,8 +34,8 @@ export const text = (): Codec<string> => TEXT
 export const bytes = (): Codec<Uint8Array> => BYTES
 
 /**
- * Any value that plain MessagePack has: null, booleans, numbers, bigint (64 bits), text, bytes, arrays, objects. Dates,
- * maps, sets and class instances are refused, because other languages could not read them.
+ * Any value that plain MessagePack has: null, booleans, numbers, bigint (64 bits), text, bytes, arrays, objects. A Date,
+ * Map or Set is refused, because it would be read as something else. A whole number beyond 2^53 is read as a bigint.
  */
 export function msgpack<T = unknown>(): Codec<T> {
   return MSGPACK as Codec<T>
@@ -106,10 +106,12 @@ const MSGPACK: Codec<unknown> = {
   encoding: 'msgpack',
   hasSchema: false,
   encode(value) {
-    const packed = packPlain(value)
-    const fault = walkValue(packed, 0, PLAIN_LIMITS)
-    if (fault < 0) throw mismatch(`the value is no plain MessagePack: ${walkFaultText(fault)}`)
-    return packed
+    assertPlain(value, PLAIN_LIMITS.nestingMax)
+    try {
+      return new Uint8Array(packr.pack(value))
+    } catch (cause) {
+      throw mismatch(`the value cannot be written as MessagePack: ${textOf(cause)}`, cause)
+    }
   },
   decode(wire) {
     if (!(wire instanceof Uint8Array)) return notBinary()
@@ -121,13 +123,23 @@ const MSGPACK: Codec<unknown> = {
   },
 }
 
-function packPlain(value: unknown): Uint8Array {
-  try {
-    return Uint8Array.prototype.slice.call(packr.pack(value))
-  } catch (cause) {
-    throw mismatch(`the value cannot be written as MessagePack: ${textOf(cause)}`, cause)
+/** What the packer would silently make something else of: an array of a Set, nothing of a function. */
+function assertPlain(value: unknown, nestingLeft: number): void {
+  if (typeof value === 'function' || typeof value === 'symbol')
+    throw mismatch(`MessagePack has no ${typeof value}`)
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return
+  if (nestingLeft === 0) throw mismatch('the value is nested too deeply, or holds itself')
+  if (Array.isArray(value)) {
+    for (const item of value) assertPlain(item, nestingLeft - 1)
+    return
   }
+  if (NOT_PLAIN.some((type) => value instanceof type) || ArrayBuffer.isView(value)) {
+    throw mismatch(`MessagePack has no ${value.constructor.name}`)
+  }
+  for (const name in value) assertPlain((value as Record<string, unknown>)[name], nestingLeft - 1)
 }
+
+const NOT_PLAIN = [Date, Map, Set, RegExp, Error, ArrayBuffer, Promise] as const
 
 const JSON_TRUSTED: Codec<unknown> = {
   encoding: 'json',

@@ -51,7 +51,7 @@ export async function request<Q extends Fields, A extends Fields>(
       if (!error.retriable || connection.isClosed) throw withOutcome(error, outcome)
       lastError = error
       if (isOver) throw mayBeDone ? timedOut(timeoutMs, outcome, error) : withOutcome(error, outcome)
-      await pause(delayMs, clock, signal)
+      await pause(delayMs, clock, { signal, hurry: connection.closing })
     }
   }
 }

@@ -25,7 +25,10 @@ function sweepStaleOutputs() {
   for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue
     const output = join(entry.parentPath, entry.name)
-    const source = join(root, output.slice(dist.length + 1).replace(/(\.d\.(c?)ts|\.(c?)js)(\.map)?$/, '.$2$3ts'))
+    const source = join(
+      root,
+      output.slice(dist.length + 1).replace(/(\.d\.(c?)ts|\.(c?)js)(\.map)?$/, '.$2$3ts'),
+    )
     if (!existsSync(source)) rmSync(output)
   }
 }

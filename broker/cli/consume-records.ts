@@ -1,9 +1,19 @@
 import type { Client, TopicDetails } from '../../client/index.js'
-import type { ConsumeOptions } from './consume.js'
+import type { GlobalOptions } from './global-options.js'
 import { printable, recordAsJson, type TravelledRecord } from './json-output.js'
 import { Output } from './output.js'
 import { withClient } from './session.js'
 import { topicAs } from './topic-face.js'
+
+export interface ConsumeOptions extends GlobalOptions {
+  readonly from?: 'earliest' | 'latest' | Date
+  readonly offset?: number
+  readonly partition?: number
+  readonly exitAtEnd?: boolean
+  readonly count?: number
+  readonly json?: boolean
+  readonly keySeparator?: string
+}
 
 /** `millrace consume`: a topic's records to standard output. */
 export async function consumeRecords(name: string, options: ConsumeOptions): Promise<void> {

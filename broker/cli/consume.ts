@@ -1,17 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { countFrom, separator } from './arguments.js'
+import type { ConsumeOptions } from './consume-records.js'
 import { usageFailure } from './failure.js'
-import type { GlobalOptions } from './program.js'
-
-export interface ConsumeOptions extends GlobalOptions {
-  readonly from?: 'earliest' | 'latest' | Date
-  readonly offset?: number
-  readonly partition?: number
-  readonly exitAtEnd?: boolean
-  readonly count?: number
-  readonly json?: boolean
-  readonly keySeparator?: string
-}
 
 export function declareConsume(program: Command): void {
   program

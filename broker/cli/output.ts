@@ -47,3 +47,16 @@ export class Output {
     await Promise.race([written, this.failure])
   }
 }
+
+let isTolerant = false
+
+/** What is printed after the reader of stdout or stderr has gone is lost in silence, as for every other command. */
+export function tolerateLostReaders(): void {
+  if (isTolerant) return
+  isTolerant = true
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE' && stream.listenerCount('error') === 1) throw error
+    })
+  }
+}

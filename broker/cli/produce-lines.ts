@@ -1,9 +1,10 @@
 import type { Client, TopicDetails } from '../../client/index.js'
+import type { Encoding } from '../../protocol/encodings.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { CommandFailure, describeFailure, EXIT, exitCodeOf } from './failure.js'
+import type { GlobalOptions } from './global-options.js'
 import { LineFault, type LineFormat, recordsOf } from './line-records.js'
 import { type LineBlock, lineBlocks, linesBefore } from './lines.js'
-import type { ProduceOptions } from './produce.js'
 import { ProducePump } from './produce-pump.js'
 import { Progress } from './progress.js'
 import { withClient } from './session.js'
@@ -11,6 +12,14 @@ import { topicAs } from './topic-face.js'
 
 /** A line beyond this is refused before it is held whole. What a record may be is for the broker to say. */
 const lineBytesMax = 64 * 1024 * 1024
+
+export interface ProduceOptions extends GlobalOptions {
+  readonly partitions?: number
+  readonly encoding?: Encoding
+  readonly keySeparator?: string
+  /** Milliseconds. */
+  readonly timeout: number
+}
 
 /** `millrace produce`: standard input to a topic. */
 export async function produceLines(name: string, options: ProduceOptions): Promise<void> {

@@ -1,15 +1,6 @@
 import { type Command, Option } from 'commander'
-import type { Encoding } from '../../protocol/encodings.js'
 import { countFrom, duration, encodingOption, separator } from './arguments.js'
-import type { GlobalOptions } from './program.js'
-
-export interface ProduceOptions extends GlobalOptions {
-  readonly partitions?: number
-  readonly encoding?: Encoding
-  readonly keySeparator?: string
-  /** Milliseconds. */
-  readonly timeout: number
-}
+import type { ProduceOptions } from './produce-lines.js'
 
 export function declareProduce(program: Command): void {
   program

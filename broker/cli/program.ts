@@ -2,18 +2,13 @@ import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { declareConsume } from './consume.js'
 import { describeFailure, EXIT, exitCodeOf, traceOf } from './failure.js'
-import { OutputClosed } from './output.js'
+import type { GlobalOptions } from './global-options.js'
+import { OutputClosed, tolerateLostReaders } from './output.js'
 import { declareProduce } from './produce.js'
 import { declareRepair } from './repair.js'
 import { declareStart } from './start.js'
 import { declareTopic } from './topic.js'
 import { declareVerify } from './verify.js'
-
-/** What every command understands. */
-export interface GlobalOptions {
-  readonly url?: string
-  readonly verbose?: boolean
-}
 
 /**
  * Runs one command line (without node and script). Resolves with the exit code; never rejects. Commands load what is
@@ -44,10 +39,18 @@ export function createProgram(): Command {
     .option('--verbose', 'print stack traces of errors')
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
+      writeOut(text) {
+        tolerateLostReaders()
+        process.stdout.write(text)
+      },
       outputError: (text, write) => write(`millrace: ${text.replace(/^error: /, '').replace(/\n\(/, ' (')}`),
     })
     .showSuggestionAfterError()
     .exitOverride()
+    .hook('preAction', (_program, command) => {
+      // A broker writes its log to the bare descriptor, which Node's stream would make non-blocking.
+      if (command.name() !== 'start') tolerateLostReaders()
+    })
   declareStart(program)
   declareTopic(program)
   declareProduce(program)

@@ -1,6 +1,6 @@
 import type { Client } from '../../client/index.js'
 import { CommandFailure, describeFailure } from './failure.js'
-import type { GlobalOptions } from './program.js'
+import type { GlobalOptions } from './global-options.js'
 import { brokerUrl } from './url.js'
 
 /** How long a command looks for its broker: long enough for one that is being started beside it. */
@@ -20,25 +20,23 @@ export async function withClient<T>(
   const url = brokerUrl(globals.url)
   const { connect } = await import('../../client/index.js')
   const client = connect(url, { clientName: 'millrace-cli' })
-  const found = new Promise<void>((resolve, reject) => {
+  let timer: NodeJS.Timeout | undefined
+  const search = new Promise<void>((resolve, reject) => {
     let cause: Error | undefined
     client.on('reconnecting', ({ error }) => {
       cause = error
     })
-    const timer = setTimeout(() => reject(notFound(url, cause)), connectMsMax)
-    client.on('connected', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-    client.on('refused', () => clearTimeout(timer))
+    client.on('connected', () => resolve())
+    timer = setTimeout(() => reject(notFound(url, cause)), connectMsMax)
   })
   if (tellsOutages) tellOutages(client)
   try {
     const working = work(client)
     // Whichever comes first: the end of the work, or the end of the search for a broker.
-    await Promise.race([found, working])
+    await Promise.race([search, working])
     return await working
   } finally {
+    clearTimeout(timer)
     await client.close()
   }
 }

@@ -1,9 +1,10 @@
+import { isatty } from 'node:tty'
 import { type Command, Option } from 'commander'
 import { loadConfig } from '../config/load.js'
 import type { BrokerConfig } from '../config/schema.js'
 import { flagOf, SETTING_GROUPS, SETTINGS, type SettingName } from '../config/settings.js'
 import { formatValue } from '../config/values.js'
-import type { GlobalOptions } from './program.js'
+import type { GlobalOptions } from './global-options.js'
 
 type Flags = Partial<Record<SettingName, string>> & { readonly config?: string } & GlobalOptions
 
@@ -56,6 +57,6 @@ Examples:
 /** Runs a broker until a signal or a failure ends it; ends the process. */
 async function serve(config: BrokerConfig, { verbose }: { verbose: boolean }): Promise<void> {
   const [{ openLog }, { Service }] = await Promise.all([import('../log.js'), import('./service.js')])
-  const log = await openLog({ level: config.logLevel, pretty: process.stdout.isTTY === true })
+  const log = await openLog({ level: config.logLevel, pretty: isatty(1) })
   await new Service({ config, log, verbose }).run()
 }

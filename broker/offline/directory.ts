@@ -17,12 +17,15 @@ export async function lockDataDirectory(disk: Disk, layout: Layout): Promise<Dir
 export async function refuseOtherDirectories(disk: Disk, { root, ...parts }: Layout): Promise<void> {
   if (!(await disk.exists(root))) throw new NotADataDirectoryError(`there is no directory ${root}`)
   for (const path of [parts.identity, parts.wal, parts.manifest]) if (await disk.exists(path)) return
-  throw new NotADataDirectoryError(`${root} is no data directory of Millrace: it has no identity.json, wal or manifest`)
+  throw new NotADataDirectoryError(
+    `${root} is no data directory of Millrace: it has no identity.json, wal or manifest`,
+  )
 }
 
 /** The fault that an error of a reading part stands for; rethrows what is none. */
 export function faultFrom(error: unknown, file: string): DataFault {
-  if (error instanceof DiskError) return { file: error.path, byteOffset: 0, reason: `it cannot be read: ${error.message}` }
+  if (error instanceof DiskError)
+    return { file: error.path, byteOffset: 0, reason: `it cannot be read: ${error.message}` }
   if (!(error instanceof MillraceError)) throw error
   const { details } = error
   return {

@@ -1,4 +1,11 @@
-import { ENTRY_HEADER_BYTES, ENTRY_MAGIC, type EntryHeader, entryBytes, entryHeaderFault, readEntryHeader } from '../../protocol/entry.js'
+import {
+  ENTRY_HEADER_BYTES,
+  ENTRY_MAGIC,
+  type EntryHeader,
+  entryBytes,
+  entryHeaderFault,
+  readEntryHeader,
+} from '../../protocol/entry.js'
 import { entryFault } from '../wal/command.js'
 import type { FileWindow } from './file-window.js'
 
@@ -43,7 +50,8 @@ export async function* findEntries(
     const header = readEntryHeader(head)
     const bytes = entryBytes(header)
     const entry = at + bytes > range.end ? undefined : await window.view(at, bytes)
-    if (entry !== undefined && entryFault(entry) === undefined) yield { path: window.path, position: at, bytes, header }
+    if (entry !== undefined && entryFault(entry) === undefined)
+      yield { path: window.path, position: at, bytes, header }
     at += bytes
   }
 }

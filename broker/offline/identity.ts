@@ -39,7 +39,8 @@ export async function examineIdentity(
     identity = await readIdentity(disk, layout)
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error
-    if (await readJournal(disk, layout)) return faulty('a repair of this directory was interrupted: run `millrace repair` again')
+    if (await readJournal(disk, layout))
+      return faulty('a repair of this directory was interrupted: run `millrace repair` again')
     return faulty(faultFrom(error, layout.identity).reason)
   }
   if (identity === undefined) {

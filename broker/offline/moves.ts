@@ -50,4 +50,3 @@ export async function nextBroken(disk: Disk, { root }: Layout): Promise<number> 
   const numbers = (await disk.list(root)).map((name) => Number(/\.(\d+)\.broken$/.exec(name)?.[1] ?? 0))
   return Math.max(0, ...numbers) + 1
 }
-

@@ -121,11 +121,15 @@ class Planning {
   async #base(): Promise<{ contents: ManifestContents; source: StateSource }> {
     const { contents, badSnapshots } = this.#examined
     const { shard } = contents ?? {}
-    const isOwn = shard === undefined || (shard.clusterId === this.#identity.clusterId && shard.walId === this.#identity.walId)
+    const isOwn =
+      shard === undefined ||
+      (shard.clusterId === this.#identity.clusterId && shard.walId === this.#identity.walId)
     const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
     const first = segments[0]
-    const isFromTheBeginning = first !== undefined && (first.number === 1 || first.header?.firstSequence === 1)
-    if (contents !== undefined && isOwn && (shard !== undefined || isFromTheBeginning)) return { contents, source: 'manifest' }
+    const isFromTheBeginning =
+      first !== undefined && (first.number === 1 || first.header?.firstSequence === 1)
+    if (contents !== undefined && isOwn && (shard !== undefined || isFromTheBeginning))
+      return { contents, source: 'manifest' }
     for (const { path } of await listSnapshots(this.#disk, this.#layout.snapshots)) {
       if (badSnapshots.includes(path)) continue
       const rows: StoreEntry[] = []
@@ -171,7 +175,11 @@ class Planning {
       salvage.take(piece)
     }
     for (const chunkId of await this.#unreferenced(state)) {
-      const { sections, fault } = await verifyChunk({ disk: this.#disk, directory: this.#layout.chunks, chunkId })
+      const { sections, fault } = await verifyChunk({
+        disk: this.#disk,
+        directory: this.#layout.chunks,
+        chunkId,
+      })
       if (fault !== undefined) continue
       for (const { topicId, partition: number, section } of sections) {
         const partition = state.partition(topicId, number)
@@ -270,7 +278,9 @@ class Planning {
     if (this.#examined.scan !== undefined) return []
     const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
     const needed = replayFromOf(state)
-    const start = segments.findLastIndex(({ header }) => header !== undefined && header.firstSequence <= needed)
+    const start = segments.findLastIndex(
+      ({ header }) => header !== undefined && header.firstSequence <= needed,
+    )
     return segments.slice(0, Math.max(0, start)).map(({ path }) => path)
   }
 }

@@ -12,7 +12,7 @@ import type { PartitionState, ShardState } from '../shard/state.js'
 import type { WalIdentity } from '../wal/position.js'
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentFileName } from '../wal/segment.js'
 import { lockDataDirectory } from './directory.js'
-import { lmdbRows } from './manifest-rows.js'
+import { rowsOfLmdb } from './manifest-rows.js'
 import { carryOut, type Journal, type Moves, nextBroken, readJournal } from './moves.js'
 import { partitionsOf, planRepair, type Rebuild, type RepairPlan, replayFromOf } from './repair-plan.js'
 import type { OnProgress, VerifyReport } from './report.js'
@@ -61,7 +61,7 @@ export async function repairDirectory(options: RepairOptions): Promise<RepairRes
       options.onResumed?.()
       await carryOut(disk, layout, interrupted)
     }
-    const examination = { disk, layout, openRows: lmdbRows(disk), onProgress }
+    const examination = { disk, layout, readRows: rowsOfLmdb(disk), onProgress }
     const examined = await examine(examination)
     if (examined.report.status !== 'corrupt') {
       return { outcome: 'notNeeded', plan: undefined, report: examined.report, broken: [] }
@@ -116,7 +116,8 @@ class Repair {
     takeRows(state, badChunks, rows)
     if (!keepsWal) for (const partition of partitionsOf(state)) partition.sealedEnd = partition.endOffset
     await this.#writeManifest(state)
-    for (const chunkId of badChunks) this.#setAside(join(this.#layout.chunks, chunkFileName(chunkId)), 'chunks')
+    for (const chunkId of badChunks)
+      this.#setAside(join(this.#layout.chunks, chunkFileName(chunkId)), 'chunks')
     for (const name of await this.#disk.list(this.#staging.chunks)) {
       this.#move(join(this.#staging.chunks, name), join(this.#layout.chunks, name))
     }
@@ -126,12 +127,20 @@ class Repair {
     this.#replace(this.#layout.wal, this.#staging.wal)
   }
 
-  async #writeChunks({ state, rewrites, badChunks }: Rebuild, identity: WalIdentity): Promise<readonly ChunkRow[]> {
+  async #writeChunks(
+    { state, rewrites, badChunks }: Rebuild,
+    identity: WalIdentity,
+  ): Promise<readonly ChunkRow[]> {
     const disk = this.#disk
     const ids = [...state.chunkReferences.keys(), ...badChunks]
     state.shardEpoch = Math.max(state.shardEpoch, ...ids.map((id) => Math.floor(id / 2 ** 32))) + 1
     const directory = this.#staging.chunks
-    const rewrite = new ChunkRewrite({ disk, directory, clusterId: identity.clusterId, chunkId: state.shardEpoch * 2 ** 32 })
+    const rewrite = new ChunkRewrite({
+      disk,
+      directory,
+      clusterId: identity.clusterId,
+      chunkId: state.shardEpoch * 2 ** 32,
+    })
     for (const { partition, stretches } of rewrites) {
       const [first] = stretches
       if (first === undefined) continue
@@ -155,7 +164,8 @@ class Repair {
     }
     this.#replace(this.#layout.manifest, this.#staging.manifest)
     // They belong to a history that is no more.
-    for (const { path } of await listSnapshots(disk, this.#layout.snapshots)) this.#setAside(path, 'snapshots')
+    for (const { path } of await listSnapshots(disk, this.#layout.snapshots))
+      this.#setAside(path, 'snapshots')
     for (const { path } of await listSnapshots(disk, this.#staging.snapshots)) {
       this.#move(path, join(this.#layout.snapshots, basename(path)))
     }
@@ -204,7 +214,10 @@ class Repair {
 
   /** Into a directory of broken parts, or under a name of its own beside it. */
   #setAside(path: string, part?: string): void {
-    const broken = part === undefined ? `${basename(path)}.${this.#number}.broken` : join(`${part}.${this.#number}.broken`, basename(path))
+    const broken =
+      part === undefined
+        ? `${basename(path)}.${this.#number}.broken`
+        : join(`${part}.${this.#number}.broken`, basename(path))
     this.#move(path, join(this.#layout.root, broken))
   }
 

@@ -44,7 +44,11 @@ export class ChunkRewrite {
   }
 
   /** Writes one range of a partition, which follows an entry appended at `time`. */
-  async write(owner: { topicId: TopicId; partition: number }, stretches: readonly Stretch[], time: number): Promise<void> {
+  async write(
+    owner: { topicId: TopicId; partition: number },
+    stretches: readonly Stretch[],
+    time: number,
+  ): Promise<void> {
     let appendTime = time
     let sectionStart: number | undefined
     for (const stretch of stretches.flatMap(splitLost)) {

@@ -71,7 +71,10 @@ export class StateSalvage {
     const { state } = this
     const { header } = entry
     const partition = state.partition(header.topicId, header.partition)
-    if (partition === undefined) return this.#orphan(header.topicId, header.recordCount)
+    if (partition === undefined) {
+      this.#orphan(header.topicId, header.recordCount)
+      return
+    }
     if (header.baseOffset < partition.endOffset) return
     partition.endOffset = header.baseOffset
     applyAppend(state, partition, header)
@@ -102,7 +105,10 @@ export class StateSalvage {
       // Its deletion stood in a group that is lost.
       if (namesake !== undefined) this.#delete(namesake.row.topicId, command.requestId, time)
     }
-    if (command.type !== 'chunkSealed') return applyCommand(state, command, time)
+    if (command.type !== 'chunkSealed') {
+      applyCommand(state, command, time)
+      return
+    }
     const rows = command.rows.filter(({ topicId, partition, section }) => {
       const owner = state.partition(topicId, partition)
       return owner !== undefined && section.baseOffset >= owner.sealedEnd

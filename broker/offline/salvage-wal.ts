@@ -53,7 +53,8 @@ export async function* salvageWal(options: {
   for (const [index, file] of own.entries()) {
     const window = await FileWindow.open(disk, file.path)
     try {
-      const salvage = new SegmentSalvage({ window, file, walId, limit: limitOf(own.slice(index + 1)), expected })
+      const later = own.slice(index + 1)
+      const salvage = new SegmentSalvage({ window, file, walId, later, expected })
       yield* salvage.pieces()
       expected = salvage.expected
     } finally {
@@ -71,16 +72,24 @@ class SegmentSalvage {
   readonly #file: SegmentFile
   readonly #walId: string
   readonly #limit: number
+  readonly #later: readonly SegmentFile[]
   /** The sequence that comes next, as far as it is known. */
   expected: number | undefined
   /** Where bytes began that belong to no group that can be read. */
   #damagedFrom: number | undefined
 
-  constructor(options: { window: FileWindow; file: SegmentFile; walId: string; limit: number; expected: number | undefined }) {
+  constructor(options: {
+    window: FileWindow
+    file: SegmentFile
+    walId: string
+    later: readonly SegmentFile[]
+    expected: number | undefined
+  }) {
     this.#window = options.window
     this.#file = options.file
     this.#walId = options.walId
-    this.#limit = options.limit
+    this.#limit = limitOf(options.later)
+    this.#later = options.later
     this.expected = options.expected ?? options.file.header?.firstSequence
   }
 
@@ -104,12 +113,22 @@ class SegmentSalvage {
       position += alignUp(header.bytes)
     }
     if (salt === undefined) this.#damagedFrom = SEGMENT_HEADER_BYTES
-    const { expected } = this
-    const isLast = !Number.isFinite(this.#limit)
-    if (isLast ? this.#damagedFrom === undefined : expected !== undefined && expected >= this.#limit) return
+    yield* this.#end(position)
+  }
+
+  /** What is missing behind the last group that can be read. */
+  async *#end(position: number): AsyncGenerator<WalPiece, void, undefined> {
+    const [next] = this.#later
+    if (next === undefined) {
+      if (this.#damagedFrom !== undefined)
+        yield await this.#damage(this.#window.bytes, (this.expected ?? 1) - 1)
+      return
+    }
+    // Where the next segment begins is not known if its header cannot be read: its groups will tell.
+    if (next.header === undefined || (this.expected !== undefined && this.expected >= this.#limit)) return
     this.#damagedFrom ??= position
-    yield await this.#damage(this.#window.bytes, isLast ? (expected ?? 1) - 1 : this.#limit - 1)
-    if (!isLast) this.expected = this.#limit
+    yield await this.#damage(this.#window.bytes, this.#limit - 1)
+    this.expected = this.#limit
   }
 
   /** What stood between two groups, or behind the last one. */
@@ -119,7 +138,7 @@ class SegmentSalvage {
     const appends: FoundEntry[] = []
     for await (const entry of findEntries(this.#window, { start, end })) appends.push(entry)
     const fault = { file: this.#file.path, byteOffset: start, reason: 'no valid group begins here' }
-    const isTail = end === this.#window.bytes && !Number.isFinite(this.#limit)
+    const isTail = end === this.#window.bytes && this.#later.length === 0
     return { first, last, header: undefined, appends, commands: [], lost: [], fault, isTail }
   }
 
@@ -127,7 +146,8 @@ class SegmentSalvage {
     const bytes = await this.#window.view(position, alignUp(header.bytes))
     const checked = checkGroup(bytes, 0, header, { salt, bodyFault })
     const piece = { first: header.sequence, last: header.sequence, header, isTail: false }
-    if ('rows' in checked) return { ...piece, ...this.#bodies(bytes, position, checked.rows), fault: undefined }
+    if ('rows' in checked)
+      return { ...piece, ...this.#bodies(bytes, position, checked.rows), fault: undefined }
     const fault = { file: this.#file.path, byteOffset: position + checked.at, reason: checked.fault }
     const rows = directoryOf(bytes, header, salt)
     if (rows !== undefined) return { ...piece, ...this.#bodies(bytes, position, rows), fault }
@@ -149,7 +169,12 @@ class SegmentSalvage {
         if (isWhole) commands.push(decodeCommand(row.opcode, body))
       } else if (isWhole) {
         const header = readEntryHeader(body)
-        appends.push({ path: this.#file.path, position: position + row.byteStart, bytes: row.byteLength, header })
+        appends.push({
+          path: this.#file.path,
+          position: position + row.byteStart,
+          bytes: row.byteLength,
+          header,
+        })
       } else lost.push(row)
     }
     return { appends, commands, lost }
@@ -161,7 +186,9 @@ function directoryOf(bytes: Uint8Array, header: GroupHeader, salt: number): Dire
   const end = GROUP_HEADER_BYTES + header.commandCount * DIRECTORY_ROW_BYTES
   const directory = bytes.subarray(GROUP_HEADER_BYTES, end)
   if (end > bytes.length || crc32(directory, salt) !== header.directoryCrc) return undefined
-  return Array.from({ length: header.commandCount }, (_, i) => readDirectoryRow(directory, i * DIRECTORY_ROW_BYTES))
+  return Array.from({ length: header.commandCount }, (_, i) =>
+    readDirectoryRow(directory, i * DIRECTORY_ROW_BYTES),
+  )
 }
 
 /** The salt of a segment whose header is damaged elsewhere: its first group proves it. */

@@ -1,6 +1,11 @@
 import { join } from 'node:path'
 import type { Disk } from '../platform/disk.js'
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader, segmentNumber } from '../wal/segment.js'
+import {
+  decodeSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+  segmentNumber,
+} from '../wal/segment.js'
 
 /** A file that bears the name of a WAL segment. */
 export interface SegmentFile {

@@ -1,7 +1,7 @@
 import { basename, isAbsolute, join } from 'node:path'
 import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { type ChunkReport, verifyChunk } from '../chunks/verify-chunk.js'
-import type { ChunkRow, ManifestContents, SectionRow } from '../manifest/rows.js'
+import type { ChunkRow, ManifestContents } from '../manifest/rows.js'
 import { listSnapshots } from '../manifest/snapshot.js'
 import { decodeSnapshotHeader, SNAPSHOT_HEADER_BYTES } from '../manifest/snapshot-format.js'
 import { verifySnapshot } from '../manifest/snapshot-reader.js'
@@ -11,16 +11,18 @@ import { replay } from '../shard/recover.js'
 import type { ShardState } from '../shard/state.js'
 import type { WalEnd, WalIdentity } from '../wal/position.js'
 import { type ScanResult, scanWal, type TornTail } from '../wal/scan.js'
-import { segmentFileName, segmentNumber, spareNumber } from '../wal/segment.js'
+import { segmentFileName } from '../wal/segment.js'
+import { chunkRowsOf, rowFault, rowsByFile } from './chunk-rows.js'
 import { faultFrom, lockDataDirectory } from './directory.js'
 import { examineIdentity } from './identity.js'
-import { lmdbRows, type OpenManifestRows, readManifest } from './manifest-rows.js'
+import { type ReadManifestRows, readManifest, rowsOfLmdb } from './manifest-rows.js'
 import type { DataFault, OnProgress, VerifyReport } from './report.js'
 import { listSegmentFiles } from './segment-files.js'
+import { strayFiles } from './stray-files.js'
 
 /**
  * Reads every byte of a data directory that no broker is using, and checks it as a start and every later read would.
- * Changes no data: besides the lock files nothing is written. Throws NotADataDirectoryError, and DirectoryLockedError
+ * Changes nothing; the one file that it touches is the lock's. Throws NotADataDirectoryError, and DirectoryLockedError
  * while a broker runs on the directory.
  */
 export async function verifyDirectory(options: {
@@ -32,7 +34,7 @@ export async function verifyDirectory(options: {
   const layout = layoutOf(options.directory)
   const lock = await lockDataDirectory(disk, layout)
   try {
-    return (await examine({ disk, layout, openRows: lmdbRows(disk), onProgress })).report
+    return (await examine({ disk, layout, readRows: rowsOfLmdb(disk), onProgress })).report
   } finally {
     await lock.release()
   }
@@ -58,7 +60,7 @@ export interface Examined {
 export function examine(options: {
   disk: Disk
   layout: Layout
-  openRows: OpenManifestRows
+  readRows: ReadManifestRows
   onProgress?: OnProgress | undefined
 }): Promise<Examined> {
   return new Examination(options).run()
@@ -68,7 +70,7 @@ export function examine(options: {
 class Examination {
   readonly #disk: Disk
   readonly #layout: Layout
-  readonly #openRows: OpenManifestRows
+  readonly #readRows: ReadManifestRows
   readonly #onProgress: OnProgress
   readonly #faults: DataFault[] = []
   readonly #notes: string[] = []
@@ -78,10 +80,15 @@ class Examination {
   #walGroups = 0
   #bytes = 0
 
-  constructor(options: { disk: Disk; layout: Layout; openRows: OpenManifestRows; onProgress?: OnProgress | undefined }) {
+  constructor(options: {
+    disk: Disk
+    layout: Layout
+    readRows: ReadManifestRows
+    onProgress?: OnProgress | undefined
+  }) {
     this.#disk = options.disk
     this.#layout = options.layout
-    this.#openRows = options.openRows
+    this.#readRows = options.readRows
     this.#onProgress = options.onProgress ?? (() => {})
   }
 
@@ -89,13 +96,14 @@ class Examination {
     const contents = await this.#manifest()
     const { identity, fault, isNew } = await examineIdentity(this.#disk, this.#layout, contents)
     if (fault !== undefined) this.#faults.push(fault)
-    if (isNew) this.#notes.push('the first start on this directory was never finished: there is nothing in it yet')
+    if (isNew)
+      this.#notes.push('the first start on this directory was never finished: there is nothing in it yet')
     const scan = identity && (await this.#scan(identity))
     if (scan !== undefined) await this.#checkMarker(scan.end)
     const state = identity && contents && (await this.#replay(identity, contents, scan !== undefined))
     await this.#checkChunks(identity, state, contents)
     await this.#checkSnapshots(identity)
-    await this.#noteOthers(state)
+    this.#notes.push(...(await strayFiles(this.#disk, this.#layout, state)))
     return {
       report: this.#report(state, scan),
       identity,
@@ -111,7 +119,7 @@ class Examination {
 
   /** An empty manifest is a young one, or one that was lost: the WAL tells. */
   async #manifest(): Promise<ManifestContents | undefined> {
-    const { contents, faults } = await readManifest(this.#openRows, this.#layout)
+    const { contents, faults } = await readManifest(this.#readRows, this.#layout)
     this.#faults.push(...faults)
     if (contents === undefined || contents.shard !== undefined) return contents
     const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
@@ -125,7 +133,9 @@ class Examination {
   /** All segments, those too that a start would not read: they are what a lost manifest is rebuilt from. */
   async #scan(identity: WalIdentity): Promise<ScanResult | undefined> {
     const segments = await listSegmentFiles(this.#disk, this.#layout.wal)
-    const oldest = Math.min(...segments.map(({ header }) => header?.firstSequence ?? Number.POSITIVE_INFINITY))
+    const oldest = Math.min(
+      ...segments.map(({ header }) => header?.firstSequence ?? Number.POSITIVE_INFINITY),
+    )
     try {
       return await scanWal({
         disk: this.#disk,
@@ -158,9 +168,17 @@ class Examination {
       this.#isMarkerBad = true
       const reason = `the WAL ends with group ${end.sequence}, and the last clean stop was after group ${stop.sequence}`
       if (isSequenceRight || isCrcRight) {
-        this.#faults.push({ file: cleanMarker, byteOffset: 0, reason: `it does not fit the WAL: ${reason}, or the CRC differs` })
+        this.#faults.push({
+          file: cleanMarker,
+          byteOffset: 0,
+          reason: `it does not fit the WAL: ${reason}, or the CRC differs`,
+        })
       } else {
-        this.#faults.push({ file: join(wal, segmentFileName(end.segment.number)), byteOffset: end.position, reason })
+        this.#faults.push({
+          file: join(wal, segmentFileName(end.segment.number)),
+          byteOffset: end.position,
+          reason,
+        })
       }
     } catch (error) {
       this.#isMarkerBad = true
@@ -194,7 +212,8 @@ class Examination {
     const byFile = rowsByFile(rows ?? [])
     const { chunks } = this.#layout
     // Without a manifest nothing says which files count.
-    const wanted = rows === undefined ? await this.#chunkIdsOnDisk() : [...byFile.keys()]
+    const wanted =
+      rows === undefined ? await this.#chunkIdsOnDisk() : [...byFile.keys()].sort((a, b) => a - b)
     for (const chunkId of wanted) {
       const fault = await this.#chunkFault({ chunkId, identity, rows: byFile.get(chunkId) ?? [] })
       if (fault === undefined) continue
@@ -250,28 +269,6 @@ class Examination {
     }
   }
 
-  /** Names the files that mean nothing to a start. */
-  async #noteOthers(state: ShardState | undefined): Promise<void> {
-    const { root, chunks, wal, snapshots } = this.#layout
-    for (const name of await this.#disk.list(chunks)) {
-      const chunkId = chunkIdOf(name)
-      if (chunkId !== undefined && (state === undefined || state.chunkReferences.has(chunkId))) continue
-      this.#notes.push(`${join(chunks, name)}: nothing refers to this file, the next start removes it`)
-    }
-    for (const name of await this.#disk.list(wal)) {
-      if (segmentNumber(name) !== undefined || spareNumber(name) !== undefined) continue
-      this.#notes.push(`${join(wal, name)}: ${describeOther(name)}`)
-    }
-    for (const name of await this.#disk.list(snapshots)) {
-      if (/^\d{16}\.snapshot$/.test(name)) continue
-      this.#notes.push(`${join(snapshots, name)}: ${describeOther(name)}`)
-    }
-    const known = new Set(['LOCK', ...Object.values(this.#layout).map((path: string) => basename(path))])
-    for (const name of await this.#disk.list(root)) {
-      if (!known.has(name)) this.#notes.push(`${join(root, name)}: ${describeOther(name)}`)
-    }
-  }
-
   #report(state: ShardState | undefined, scan: ScanResult | undefined): VerifyReport {
     const tornTail: TornTail | undefined = scan?.tornTail
     const status = this.#faults.length > 0 ? 'corrupt' : tornTail === undefined ? 'clean' : 'tornTail'
@@ -317,23 +314,10 @@ class Examination {
 }
 
 /** The same directory as if its last stop had been unclean. */
-export const withoutMarker = (layout: Layout): Layout => ({ ...layout, cleanMarker: `${layout.cleanMarker}.ignored` })
-
-export function chunkRowsOf(state: ShardState): ChunkRow[] {
-  const rows: ChunkRow[] = []
-  for (const topic of state.topics.values()) for (const partition of topic.partitions) rows.push(...partition.chunks)
-  return rows
-}
-
-function rowsByFile(rows: readonly ChunkRow[]): Map<number, ChunkRow[]> {
-  const byFile = new Map<number, ChunkRow[]>()
-  for (const row of rows) {
-    const others = byFile.get(row.chunkId)
-    if (others === undefined) byFile.set(row.chunkId, [row])
-    else others.push(row)
-  }
-  return byFile
-}
+export const withoutMarker = (layout: Layout): Layout => ({
+  ...layout,
+  cleanMarker: `${layout.cleanMarker}.ignored`,
+})
 
 /** The cluster that a snapshot is of; its header was verified. */
 async function clusterOf(disk: Disk, path: string): Promise<string> {
@@ -348,19 +332,6 @@ async function clusterOf(disk: Disk, path: string): Promise<string> {
   }
 }
 
-/** Why a row does not describe a section of the file; undefined when it does. */
-function rowFault(row: ChunkRow, report: ChunkReport): string | undefined {
-  const name = `${row.topicId}/${row.partition}`
-  const found = report.sections.find(
-    ({ topicId, partition, section }) =>
-      topicId === row.topicId && partition === row.partition && section.byteStart === row.section.byteStart,
-  )
-  if (found === undefined) return `the manifest has a section of ${name} here, the file has none`
-  const fields = Object.keys(found.section) as (keyof SectionRow)[]
-  const wrong = fields.find((field) => found.section[field] !== row.section[field])
-  return wrong && `the manifest says ${wrong} ${row.section[wrong]} of a section of ${name}, the file ${found.section[wrong]}`
-}
-
 function recordsOf(state: ShardState, badChunks: ReadonlySet<number>): number {
   let records = 0
   for (const topic of state.topics.values()) {
@@ -371,10 +342,4 @@ function recordsOf(state: ShardState, badChunks: ReadonlySet<number>): number {
     }
   }
   return records
-}
-
-function describeOther(name: string): string {
-  if (name.endsWith('.broken')) return 'a copy of what a start or a repair has cut'
-  if (name.endsWith('.tmp')) return 'left by a crash, it means nothing'
-  return 'this file is none of Millrace'
 }

@@ -48,6 +48,7 @@ const queue: { socket: WebSocket; correlationId: number; payload: Uint8Array }[]
 let isWriting = false
 let position = 0
 let unsealed = 0
+let chunkCount = 0
 let sealing: Promise<void> | undefined
 
 async function drain(): Promise<void> {
@@ -81,17 +82,17 @@ async function drain(): Promise<void> {
 
 async function seal(): Promise<void> {
   const piece = Buffer.allocUnsafe(1024 * 1024)
-  const file = openSync(join(directory, 'floor.chunk'), 'w')
   while (unsealed >= CHUNK_BYTES) {
+    // A new file each time: what is sealed takes new blocks of the disk, as it does for a log that grows.
+    const file = openSync(join(directory, `${chunkCount++}.chunk`), 'w')
     for (let at = 0; at < CHUNK_BYTES; at += piece.length) {
       await readAt(log, piece, 0, piece.length, at)
       await writeAt(file, piece, 0, piece.length, at)
-      if ((at + piece.length) % (4 * 1024 * 1024) === 0) await sync(file)
     }
     await sync(file)
+    closeSync(file)
     unsealed -= CHUNK_BYTES
   }
-  closeSync(file)
 }
 
 function acknowledge(group: typeof queue): void {

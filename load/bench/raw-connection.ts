@@ -68,15 +68,20 @@ export class RawConnection {
     return topicCreated.read(answer).topicId
   }
 
-  /** Keeps `inFlight` frames unanswered until `until` says so; returns how many were acknowledged, and the time taken. */
+  /** Keeps `inFlight` frames unanswered; counts what is acknowledged after the warm-up, for `seconds`. */
   async saturate(options: {
     inFlight: number
     frame: (index: number) => Uint8Array
-    until: (elapsedMs: number) => boolean
+    warmupMs: number
+    /** Asked at every answer once the warm-up is over. */
+    isOver: (elapsedMs: number) => boolean
   }): Promise<{ acknowledged: number; elapsedMs: number }> {
-    const startedMs = performance.now()
+    let startedMs = performance.now() + options.warmupMs
     let sent = 0
-    let acknowledged = 0
+    let answered = 0
+    let before = 0
+    let isWarm = options.warmupMs === 0
+    let measured: { acknowledged: number; elapsedMs: number } | undefined
     return await new Promise((resolve, reject) => {
       const sendNext = (): void => this.send(options.frame(sent++))
       this.socket.once('close', () => reject(new Error('the connection closed')))
@@ -86,9 +91,18 @@ export class RawConnection {
           return
         }
         const acks = (frame[1] as unknown[]).length
-        acknowledged += acks
-        if (!options.until(performance.now() - startedMs)) for (let i = 0; i < acks; i++) sendNext()
-        else if (acknowledged === sent) resolve({ acknowledged, elapsedMs: performance.now() - startedMs })
+        answered += acks
+        const now = performance.now()
+        if (!isWarm && now >= startedMs) {
+          isWarm = true
+          startedMs = now
+          before = answered
+        }
+        if (isWarm && measured === undefined && options.isOver(now - startedMs)) {
+          measured = { acknowledged: answered - before, elapsedMs: now - startedMs }
+        }
+        if (measured === undefined) for (let i = 0; i < acks; i++) sendNext()
+        else if (answered === sent) resolve(measured)
       })
       for (let i = 0; i < options.inFlight; i++) sendNext()
     })

@@ -31,7 +31,9 @@ describe('the log', () => {
   })
 
   it('is one readable line for people, written before the call returns', async () => {
-    const text = await logged({ level: 'info', pretty: true }, (log) => log.warn('no authentication'))
+    const text = await logged({ level: 'info', pretty: true }, (log) =>
+      log.warn({ host: '::' }, 'no authentication'),
+    )
     expect(text).toMatch(/^\[\d\d:\d\d:\d\d\.\d+\].*WARN.*no authentication/)
     expect(text.trim().split('\n')).toHaveLength(1)
   })

@@ -24,7 +24,8 @@ export async function writeBytes(options: {
         options.onProgress?.(sent * frames.batchBytes)
         return frames.next(correlationIdOf(index))
       },
-      until: () => sent >= wanted,
+      warmupMs: 0,
+      isOver: () => sent >= wanted,
     })
     return topicId
   } finally {

@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LmdbStore } from '../../broker/manifest/lmdb-store.js'
 import type { StoreEntry } from '../../broker/manifest/store.js'
+import { listSegmentFiles } from '../../broker/offline/segment-files.js'
 import type { Disk } from '../../broker/platform/disk.js'
 import { nodeDisk } from '../../broker/platform/node-disk.js'
 import { layoutOf, readIdentity } from '../../broker/shard/layout.js'
@@ -18,16 +19,17 @@ export interface GroupPlace {
   readonly rows: readonly DirectoryRow[]
 }
 
-/** All groups of an undamaged WAL that begins with group 1, in their order. */
+/** All groups of an undamaged WAL, in their order. */
 export async function groupsOf(directory: string, disk: Disk = nodeDisk): Promise<GroupPlace[]> {
   const layout = layoutOf(directory)
   const identity = (await readIdentity(disk, layout)) as WalIdentity
   const groups: GroupPlace[] = []
+  const [oldest] = await listSegmentFiles(disk, layout.wal)
   await scanWal({
     disk,
     directory: layout.wal,
     identity,
-    from: 1,
+    from: oldest?.header?.firstSequence ?? 1,
     visit: ({ header, rows, segment, position }) => {
       groups.push({ file: join(layout.wal, segmentFileName(segment.number)), position, header, rows })
     },
@@ -49,7 +51,11 @@ export async function filesIn(directory: string, part: 'wal' | 'chunks' | 'snaps
 }
 
 /** Damages the value of the first manifest row in a keyspace. Returns its key. */
-export async function flipManifestValue(directory: string, keyspace: number, offset = 6): Promise<Uint8Array> {
+export async function flipManifestValue(
+  directory: string,
+  keyspace: number,
+  offset = 6,
+): Promise<Uint8Array> {
   const store = await LmdbStore.open({ disk: nodeDisk, directory: join(directory, 'manifest') })
   try {
     const [key, value] = [...store.entries()].find(([each]) => each[0] === keyspace) as StoreEntry

@@ -7,7 +7,15 @@ import type { Shard, ShardLimits } from '../../broker/shard/shard.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { MortalClock } from './mortal-clock.js'
 import { SeededRandom } from './seeded-random.js'
-import { append, createTopic, openTestShard, type ReadRecord, readAll, someRequestId, textBatch } from './test-shard.js'
+import {
+  append,
+  createTopic,
+  openTestShard,
+  type ReadRecord,
+  readAll,
+  someRequestId,
+  textBatch,
+} from './test-shard.js'
 
 /** Every part of a data directory within some hundred kilobytes: chunks seal, segments roll, snapshots are taken. */
 export const TINY_LIMITS: Partial<ShardLimits> = {
@@ -52,13 +60,26 @@ export async function smallDataDirectory(options: {
   stop: 'clean' | 'killed'
   limits?: Partial<ShardLimits>
   rounds?: number
+  /** Nothing stays in the WAL for long. */
+  allSealed?: boolean
 }): Promise<SmallDataDirectory> {
   const live = await mkdtemp(join(tmpdir(), 'millrace-small-'))
-  const store = await LmdbStore.open({ disk: nodeDisk, directory: join(live, 'manifest'), mapBytes: 64 * 1024 ** 2 })
+  const store = await LmdbStore.open({
+    disk: nodeDisk,
+    directory: join(live, 'manifest'),
+    mapBytes: 64 * 1024 ** 2,
+  })
   const clock = new MortalClock()
   const limits = { ...TINY_LIMITS, ...options.limits }
-  const shard = await openTestShard({ directory: live, disk: nodeDisk, store, clock, random: new SeededRandom(7), limits })
-  await fill(shard, options.rounds ?? 12)
+  const shard = await openTestShard({
+    directory: live,
+    disk: nodeDisk,
+    store,
+    clock,
+    random: new SeededRandom(7),
+    limits,
+  })
+  await fill(shard, { rounds: 12, allSealed: false, ...options })
   const contents = await contentsOf(shard)
   // Idle: what is written is proven, flushed and sealed as far as it will be.
   await new Promise((resolve) => setTimeout(resolve, 150))
@@ -74,7 +95,10 @@ export async function smallDataDirectory(options: {
   return { directory, contents, remove: () => rm(directory, { recursive: true, force: true }) }
 }
 
-async function fill(shard: Shard, rounds: number): Promise<void> {
+async function fill(
+  shard: Shard,
+  { rounds, allSealed }: { rounds: number; allSealed: boolean },
+): Promise<void> {
   const orders = await createTopic(shard, 'orders', 2)
   const clicks = await createTopic(shard, 'clicks', 2)
   const audit = await createTopic(shard, 'audit', 1)
@@ -84,18 +108,23 @@ async function fill(shard: Shard, rounds: number): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     const values = (tag: string): string[] => [0, 1, 2].map((i) => `${tag} ${round} ${i} ${'.'.repeat(120)}`)
     for (const partition of [0, 1]) {
-      await append(shard, textBatch(values('order'), { topicId: orders, partition, ...shop, baseSequence: round * 3 }))
+      await append(
+        shard,
+        textBatch(values('order'), { topicId: orders, partition, ...shop, baseSequence: round * 3 }),
+      )
       await append(shard, textBatch(values('click'), { topicId: clicks, partition }))
     }
     // Cold: it stays in the WAL.
-    if (round % 4 === 0) await append(shard, textBatch([`audit ${round}`], { topicId: audit }))
+    if (round % 4 === 0 && !allSealed) await append(shard, textBatch([`audit ${round}`], { topicId: audit }))
   }
   await shard.deleteTopic({ requestId: someRequestId(), name: 'gone' })
 }
 
 /** Reads everything that a shard holds. */
 export async function contentsOf(shard: Shard): Promise<Contents> {
-  const topics = shard.topicsAfter(null, 1000).map(({ name, topicId, partitions }) => ({ name, topicId, partitions }))
+  const topics = shard
+    .topicsAfter(null, 1000)
+    .map(({ name, topicId, partitions }) => ({ name, topicId, partitions }))
   const records: Record<string, ReadRecord[]> = {}
   for (const { name, topicId, partitions } of topics) {
     for (let partition = 0; partition < partitions; partition++) {
@@ -107,7 +136,11 @@ export async function contentsOf(shard: Shard): Promise<Contents> {
 
 /** Starts a shard on a directory, reads everything and stops it again. */
 export async function openAndRead(directory: string): Promise<Contents> {
-  const store = await LmdbStore.open({ disk: nodeDisk, directory: join(directory, 'manifest'), mapBytes: 64 * 1024 ** 2 })
+  const store = await LmdbStore.open({
+    disk: nodeDisk,
+    directory: join(directory, 'manifest'),
+    mapBytes: 64 * 1024 ** 2,
+  })
   try {
     const shard = await openTestShard({ directory, disk: nodeDisk, store, limits: TINY_LIMITS })
     try {

@@ -106,6 +106,25 @@ describe('millrace start', () => {
   })
 })
 
+describe('a broker whose storage fails', () => {
+  it('says so and exits 1', async () => {
+    const env = { MILLRACE_FAILPOINTS: 'walBeforeWrite=eio@4+' }
+    const broker = await startBrokerProcess(join(directory, 'data'), { env })
+    running.push(broker.cli)
+    const produced = millrace(['produce', 'logs', '--timeout', '2s'], {
+      env: { MILLRACE_URL: broker.url },
+      input: 'a\n',
+    })
+    const { code, stdout } = await broker.cli.finished
+    expect(code).toBe(1)
+    expect(linesOf(stdout).at(-1)).toMatchObject({
+      level: 'fatal',
+      msg: expect.stringMatching(/^storage failed: /),
+    })
+    expect((await produced).code).toBe(1)
+  })
+})
+
 describe('a broker that cannot start says why in one line', () => {
   it('when its port is in use', async () => {
     const { server, port } = await listen()

@@ -1,18 +1,24 @@
-import { cp, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { LmdbStore } from '../../../broker/manifest/lmdb-store.js'
 import { readJournal } from '../../../broker/offline/moves.js'
 import { type RepairResult, repairDirectory } from '../../../broker/offline/repair.js'
+import type { LostRecords } from '../../../broker/offline/repair-plan.js'
 import { verifyDirectory } from '../../../broker/offline/verify.js'
-import { LmdbStore } from '../../../broker/manifest/lmdb-store.js'
 import type { Disk } from '../../../broker/platform/disk.js'
 import { nodeDisk } from '../../../broker/platform/node-disk.js'
 import { systemRandom } from '../../../broker/platform/random.js'
 import { layoutOf } from '../../../broker/shard/layout.js'
 import type { TopicId } from '../../../protocol/ids.js'
 import { filesIn, flip, flipManifestValue, type GroupPlace, groupsOf } from '../../support/damage.js'
-import { type Contents, openAndRead, smallDataDirectory, TINY_LIMITS } from '../../support/small-data-directory.js'
+import {
+  type Contents,
+  openAndRead,
+  smallDataDirectory,
+  TINY_LIMITS,
+} from '../../support/small-data-directory.js'
 import { append, createTopic, openTestShard, readAll, textBatch } from '../../support/test-shard.js'
 
 interface Made {
@@ -45,7 +51,7 @@ const repair = (options: { disk?: Disk; confirm?: () => boolean } = {}): Promise
   repairDirectory({ disk: nodeDisk, directory, random: systemRandom, confirm: () => true, ...options })
 
 /** The contents without some offsets. */
-function without(contents: Contents, lost: RepairResult['plan'] extends infer P ? NonNullable<P>['lostRecords' & keyof NonNullable<P>] : never): Contents {
+function without(contents: Contents, lost: readonly LostRecords[]): Contents {
   const records = Object.fromEntries(
     Object.entries(contents.records).map(([name, all]) => {
       const ranges = lost.filter(({ topic, partition }) => `${topic}/${partition}` === name)
@@ -107,13 +113,20 @@ describe('repairDirectory', () => {
       expect(await readdir(join(directory, 'manifest.1.broken'))).toContain('data.mdb')
     })
 
-    test('that is missing is rebuilt too', async () => {
+    test('that is missing is no damage while the WAL begins with group 1: a start makes it again', async () => {
       const contents = await copyOf(clean)
       await rm(join(directory, 'manifest'), { recursive: true })
-      for (const path of (await filesIn(directory, 'wal')).slice(0, 2)) await rm(path)
-      // The snapshot is younger than what is gone of the WAL, or those groups' records are in chunks.
-      const { plan } = await repaired(contents)
-      expect(plan?.lostRecords).toEqual([])
+      expect((await repair()).outcome).toBe('notNeeded')
+      expect(await openAndRead(directory)).toEqual(contents)
+    })
+
+    test('costs what stood in WAL segments that are gone as well, and in no chunk', async () => {
+      const contents = await copyOf(clean)
+      await rm(join(directory, 'manifest'), { recursive: true })
+      const audit = await groupOf(clean, 'audit', 0)
+      await rm(audit.file)
+      const { lost } = await repaired(contents)
+      expect(lost).toEqual(['audit/0 0-1'])
     })
 
     test('is rebuilt from an older snapshot when the newest is damaged too', async () => {
@@ -140,7 +153,9 @@ describe('repairDirectory', () => {
       await rm((await filesIn(directory, 'wal'))[0] as string)
       const before = await readdir(directory)
       await expect(repair()).rejects.toMatchObject({ name: 'BeyondRepairError' })
-      expect((await readdir(directory)).filter((name) => name !== 'LOCK')).toEqual(before.filter((name) => name !== 'LOCK'))
+      expect((await readdir(directory)).filter((name) => name !== 'LOCK')).toEqual(
+        before.filter((name) => name !== 'LOCK'),
+      )
     })
 
     test('that is no database at all is rebuilt', async () => {
@@ -161,7 +176,9 @@ describe('repairDirectory', () => {
       expect(lost).toEqual(['audit/0 2-3'])
       expect(plan?.rebuild?.keepsWal).toBe(false)
       expect(broken).toContain('wal.1.broken')
-      expect(await readdir(join(directory, 'wal.1.broken'))).toHaveLength((await readdir(join(killed.directory, 'wal'))).length)
+      expect(await readdir(join(directory, 'wal.1.broken'))).toHaveLength(
+        (await readdir(join(killed.directory, 'wal'))).length,
+      )
     })
 
     test('loses nothing where the damaged group holds only what is in chunks', async () => {
@@ -237,7 +254,9 @@ describe('repairDirectory', () => {
       await rm(join(directory, 'manifest'), { recursive: true })
       for (const path of await filesIn(directory, 'snapshots')) await rm(path)
       const audit = killed.contents.topics.find(({ name }) => name === 'audit')
-      const creation = (await groupsOf(directory)).filter(({ rows }) => rows.some(({ opcode }) => opcode === 3))[2] as GroupPlace
+      const creation = (await groupsOf(directory)).filter(({ rows }) =>
+        rows.some(({ opcode }) => opcode === 3),
+      )[2] as GroupPlace
       await flip(creation.file, creation.position + (creation.rows[0]?.byteStart ?? 0) + 4)
       const { plan, report } = await repair()
       expect(report.status).toBe('clean')
@@ -247,11 +266,24 @@ describe('repairDirectory', () => {
       expect(records['orders/0']).toEqual(killed.contents.records['orders/0'])
     })
 
+    test('of old is set aside where only a rebuild of the manifest would have read it', async () => {
+      const made = await smallDataDirectory({ stop: 'killed', allSealed: true, limits: { chunkBytes: 1500 } })
+      const contents = await copyOf(made)
+      await made.remove()
+      const [oldest] = await groupsOf(directory)
+      await flip(oldest?.file ?? '', (oldest?.position ?? 0) + 140)
+      const { plan, lost, broken } = await repaired(contents)
+      expect(plan?.rebuild?.keepsWal).toBe(true)
+      expect(broken).toContain(`wal.1.broken/${oldest?.file.split('/').at(-1)}`)
+      expect(lost).toEqual([])
+    })
+
     test('that has lost its end after a clean stop says so', async () => {
       const contents = await copyOf(clean)
-      await rm((await filesIn(directory, 'wal')).at(-1) as string)
-      const { plan } = await repaired(contents)
-      expect(plan?.lostGroups.length ?? 0).toBeGreaterThanOrEqual(0)
+      const { file } = await groupOf(clean, 'audit')
+      for (const path of await filesIn(directory, 'wal')) if (path >= file) await rm(path)
+      const { lost } = await repaired(contents)
+      expect(lost).toContain('audit/0 2-3')
       expect(await readdir(directory)).toContain('clean-stop.json.1.broken')
     })
   })
@@ -334,16 +366,19 @@ describe('repairDirectory', () => {
       expect(broken).toContain('clean-stop.json.1.broken')
     })
 
-    test.each(['damaged', 'missing'])('a %s identity is restored from the WAL and the manifest', async (how) => {
-      const contents = await copyOf(clean)
-      const path = join(directory, 'identity.json')
-      const before = await readFile(path, 'utf8')
-      if (how === 'damaged') await writeFile(path, before.slice(0, 40))
-      else await rm(path)
-      const { plan } = await repaired(contents)
-      expect(plan?.rebuild).toBeUndefined()
-      expect(await readFile(path, 'utf8')).toBe(before)
-    })
+    test.each(['damaged', 'missing'])(
+      'a %s identity is restored from the WAL and the manifest',
+      async (how) => {
+        const contents = await copyOf(clean)
+        const path = join(directory, 'identity.json')
+        const before = await readFile(path, 'utf8')
+        if (how === 'damaged') await writeFile(path, before.slice(0, 40))
+        else await rm(path)
+        const { plan } = await repaired(contents)
+        expect(plan?.rebuild).toBeUndefined()
+        expect(await readFile(path, 'utf8')).toBe(before)
+      },
+    )
 
     test('a damaged snapshot is set aside, and the manifest stays', async () => {
       const contents = await copyOf(clean)
@@ -386,7 +421,8 @@ describe('repairDirectory', () => {
         ...nodeDisk,
         async rename(from, to) {
           // Those of the exchange, and not those of single files before it.
-          if (await readJournal(nodeDisk, layoutOf(directory)) && renames++ === step) throw new Error('killed')
+          if ((await readJournal(nodeDisk, layoutOf(directory))) && renames++ === step)
+            throw new Error('killed')
           await nodeDisk.rename(from, to)
         },
       }
@@ -396,7 +432,13 @@ describe('repairDirectory', () => {
         const { faults } = await verifyDirectory({ disk: nodeDisk, directory })
         expect(faults.some(({ reason }) => /interrupted/.test(reason))).toBe(true)
         await expect(openAndRead(directory)).rejects.toMatchObject({ code: 'CORRUPT_DATA' })
-        await repairDirectory({ disk: nodeDisk, directory, random: systemRandom, confirm: () => true, onResumed: () => resumed++ })
+        await repairDirectory({
+          disk: nodeDisk,
+          directory,
+          random: systemRandom,
+          confirm: () => true,
+          onResumed: () => resumed++,
+        })
       }
       expect((await verifyDirectory({ disk: nodeDisk, directory })).status).toBe('clean')
       const read = await openAndRead(directory)
@@ -408,5 +450,3 @@ describe('repairDirectory', () => {
     await rm(damaged, { recursive: true })
   })
 })
-
-void rename

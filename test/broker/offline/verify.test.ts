@@ -30,22 +30,27 @@ async function hashes(directory: string): Promise<Record<string, string>> {
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
     if (!entry.isFile() || entry.name === 'LOCK' || entry.name === 'lock.mdb') continue
-    found[path] = createHash('sha256').update(await readFile(path)).digest('hex')
+    found[path] = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex')
   }
   return found
 }
 
 describe('verifyDirectory', () => {
-  test.each(['clean', 'killed'] as const)('finds nothing wrong after a %s stop, and changes nothing', async (stop) => {
-    const directory = await make(stop)
-    const before = await hashes(directory)
-    const report = await verify(directory)
-    expect(report).toMatchObject({ status: 'clean', faults: [], tornTail: undefined, notes: [] })
-    const records = Object.values(made?.contents.records ?? {}).flat().length
-    expect(report.counts).toMatchObject({ topics: 3, partitions: 5, records, chunks: 4 })
-    expect(report.counts.walGroups).toBe((await groupsOf(directory)).length)
-    expect(await hashes(directory)).toEqual(before)
-  })
+  test.each(['clean', 'killed'] as const)(
+    'finds nothing wrong after a %s stop, and changes nothing',
+    async (stop) => {
+      const directory = await make(stop)
+      const before = await hashes(directory)
+      const report = await verify(directory)
+      expect(report).toMatchObject({ status: 'clean', faults: [], tornTail: undefined, notes: [] })
+      const records = Object.values(made?.contents.records ?? {}).flat().length
+      expect(report.counts).toMatchObject({ topics: 3, partitions: 5, records, chunks: 4 })
+      expect(report.counts.walGroups).toBe((await groupsOf(directory)).length)
+      expect(await hashes(directory)).toEqual(before)
+    },
+  )
 
   test('refuses a path that is no data directory, and leaves nothing there', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'millrace-none-'))
@@ -84,7 +89,11 @@ describe('verifyDirectory', () => {
     const report = await verify(directory)
     expect(report.status).toBe('corrupt')
     expect(report.faults).toEqual([
-      { file: last.file, byteOffset: last.position, reason: expect.stringMatching(/last clean stop was after group/) },
+      {
+        file: last.file,
+        byteOffset: last.position,
+        reason: expect.stringMatching(/last clean stop was after group/),
+      },
     ])
   })
 
@@ -102,18 +111,25 @@ describe('verifyDirectory', () => {
     const { status, faults } = await verify(directory)
     expect(status).toBe('corrupt')
     const data = join(directory, 'manifest/data.mdb')
-    expect(faults.map(({ file }) => file).sort()).toEqual([firstChunk, data, data, snapshot, group.file].sort())
+    expect(faults.map(({ file }) => file).sort()).toEqual(
+      [firstChunk, data, data, snapshot, group.file].sort(),
+    )
     expect(faults.find(({ file }) => file === firstChunk)?.byteOffset).toBe(64)
     const inWal = faults.find(({ file }) => file === group.file)
     expect(inWal?.reason).toMatch(new RegExp(`^group ${group.header.sequence}: `))
-    expect(faults.filter(({ file }) => file === data).map(({ reason }) => reason.split(' ')[0])).toEqual(['topic', 'partition'])
+    expect(faults.filter(({ file }) => file === data).map(({ reason }) => reason.split(' ')[0])).toEqual([
+      'topic',
+      'partition',
+    ])
   })
 
   test('misses a chunk file that records are in', async () => {
     const directory = await make('clean')
     const [, chunk] = await filesIn(directory, 'chunks')
     await rm(chunk as string)
-    expect((await verify(directory)).faults).toEqual([{ file: chunk, byteOffset: 0, reason: 'the file is missing' }])
+    expect((await verify(directory)).faults).toEqual([
+      { file: chunk, byteOffset: 0, reason: 'the file is missing' },
+    ])
   })
 
   test('finds a whole chunk that is not the one that the manifest means', async () => {
@@ -129,7 +145,13 @@ describe('verifyDirectory', () => {
     const directory = await make('clean')
     const identity = join(directory, 'identity.json')
     const marker = join(directory, 'clean-stop.json')
-    await writeFile(identity, (await readFile(identity, 'utf8')).replace(/("walId":")(.)/, (_, name, digit) => name + (digit === '0' ? '1' : '0')))
+    await writeFile(
+      identity,
+      (await readFile(identity, 'utf8')).replace(
+        /("walId":")(.)/,
+        (_, name, digit) => name + (digit === '0' ? '1' : '0'),
+      ),
+    )
     await writeFile(marker, (await readFile(marker, 'utf8')).replace(/"sequence":/, '"sequence":1'))
     const { faults, counts } = await verify(directory)
     expect(faults.map(({ file }) => file)).toEqual([identity, marker])
@@ -141,7 +163,10 @@ describe('verifyDirectory', () => {
     await rm(join(directory, 'manifest'), { recursive: true })
     for (const path of (await filesIn(directory, 'wal')).slice(0, 2)) await rm(path)
     const { faults } = await verify(directory)
-    expect(faults[0]).toMatchObject({ file: join(directory, 'manifest'), reason: expect.stringMatching(/missing or empty/) })
+    expect(faults[0]).toMatchObject({
+      file: join(directory, 'manifest'),
+      reason: expect.stringMatching(/missing or empty/),
+    })
   })
 
   test('notes what a start would sweep and what is none of its own, as no fault', async () => {
@@ -162,7 +187,8 @@ describe('verifyDirectory', () => {
 
   test('says that there is nothing yet where a first start was cut short', async () => {
     const directory = await make('clean')
-    for (const name of await readdir(directory)) if (name !== 'wal') await rm(join(directory, name), { recursive: true })
+    for (const name of await readdir(directory))
+      if (name !== 'wal') await rm(join(directory, name), { recursive: true })
     for (const path of (await filesIn(directory, 'wal')).slice(1)) await rm(path)
     const { status, notes } = await verify(directory)
     expect(status).toBe('clean')

@@ -219,6 +219,43 @@ describe('scanWal, of files that are not as they were left,', () => {
     await disk.replaceFile(segmentPath(1), old)
     expect((await refusalOf(disk)).file).toBe(segmentPath(1))
   })
+
+  /** Two histories of one WAL: it was copied after a clean stop, and both copies went on. */
+  async function fork(): Promise<[SimulatedDisk, SimulatedDisk]> {
+    const disks: SimulatedDisk[] = []
+    for (const history of [10, 20]) {
+      const { disk, options, wal } = await writtenWal(1)
+      await wal.close()
+      const { segments, end } = (await scan({ disk })).result
+      const random = new SeededRandom(history)
+      const next = await Wal.continueAt({ ...options, random }, segments, end ?? expect.fail('no end'))
+      for (let mark = 1; mark <= 5; mark++) await commit(options, next, commandsOf(5_000, history + mark))
+      disks.push(disk)
+    }
+    return disks as [SimulatedDisk, SimulatedDisk]
+  }
+
+  it('refuses a segment of another history of the same WAL', async () => {
+    const [disk, other] = await fork()
+    await disk.replaceFile(segmentPath(2), await other.readFile(segmentPath(2)))
+    const { file, reason } = await refusalOf(disk)
+    expect([file, reason]).toEqual([segmentPath(2), expect.stringContaining('another history')])
+  })
+
+  it('refuses a group of another history of the same segment', async () => {
+    const [disk, other] = await fork()
+    // The end of the segment stands there: under the salt that both share it is whole.
+    const content = await disk.readFile(segmentPath(1))
+    const spliced = new Uint8Array(content)
+    spliced.set((await other.readFile(segmentPath(1))).subarray(20480), 20480)
+    await disk.replaceFile(segmentPath(1), spliced)
+    const { file, byteOffset, reason } = await refusalOf(disk)
+    expect([file, byteOffset, reason]).toEqual([
+      segmentPath(1),
+      20480,
+      expect.stringContaining('another history'),
+    ])
+  })
 })
 
 describe('scanWal, after a crash,', () => {

@@ -98,6 +98,7 @@ describe('SegmentFiles', () => {
       const disk = first.kill()
       const { files } = await segmentFiles({ disk, sparesMax: 2 })
       await files.adoptSpares()
+      expect(disk.unsynced()).toEqual([])
       const other = disk.exists(segmentPath(1))
       await files.create(headerOf(2))
       const after = disk.crash({ keep: 0 })
@@ -147,6 +148,7 @@ describe('SegmentFiles', () => {
       (await disk.list(directory)).filter((name) => name.startsWith('spare-')).length
     for (let i = 0; i < 6; i++) await files.restock()
     expect(await spares()).toBe(2)
+    expect(disk.unsynced()).toEqual([])
     for (let number = 1; number <= 6; number++) await files.create(headerOf(number))
     for (let number = 1; number <= 6; number++) await files.retire(number)
     expect(await spares()).toBe(4)
