@@ -296,7 +296,7 @@ export class Batcher implements BatchOwner {
   #closeHole(): void {
     const kept = this.#numbered.filter((batch) => !batch.isGone)
     const first = this.#numbered[0] as Batch | undefined
-    const isClean = this.#spentBy === undefined && !this.#numbered.some((batch) => batch.isMaybeWritten)
+    const isClean = this.#spentBy === undefined
     const cause = this.#spentBy ?? new MillraceError('TIMEOUT', { message: HOLE_TEXT })
     this.#spentBy = undefined
     this.#gapsAtHead = 0

@@ -49,11 +49,6 @@ export class BufferRoom {
     }
   }
 
-  /** Takes room that is not there, for what cannot be refused any more. */
-  takeAnyway(bytes: number): void {
-    this.#bytes += bytes
-  }
-
   release(bytes: number): void {
     this.#bytes -= bytes
     this.#admit()

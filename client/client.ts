@@ -1,4 +1,3 @@
-import type { MillraceError } from '../protocol/error-codes.js'
 import {
   Admin,
   type CallOptions,
@@ -156,7 +155,8 @@ export class Client implements AsyncDisposable {
 
   /**
    * Sends what the producers hold, for `drainMs` at most, then ends everything: what is left fails with CLOSED, and readers throw it.
-   * Afterwards nothing of the client keeps the process alive. Never rejects: what failed, its promises and `flush` tell.
+   * Afterwards nothing of the client keeps the process alive. Rejects, when all that is done, with the first failure of an `enqueue`
+   * that no flush has told of.
    */
   close(options: CloseOptions = {}): Promise<void> {
     this.#closing ??= this.#close(options.drainMs ?? DRAIN_MS)
@@ -164,22 +164,24 @@ export class Client implements AsyncDisposable {
   }
 
   async #close(drainMs: number): Promise<void> {
+    const { clock } = this.#connection.settings
     for (const reader of [...this.#readers]) reader.fail(closedError())
-    await this.#drain(drainMs)
-    for (const producer of [...this.#producers]) producer.abort()
-    await this.#connection.close()
-  }
-
-  async #drain(drainMs: number): Promise<void> {
-    const flushes = [...this.#producers].map((producer) => producer.close().catch((_: MillraceError) => {}))
-    if (flushes.length === 0 || drainMs <= 0) return
+    const failures: unknown[] = []
+    const flushes = [...this.#producers].map((producer) =>
+      producer.close().catch((error: unknown) => void failures.push(error)),
+    )
     await new Promise<void>((resolve) => {
-      const timer = this.#connection.settings.clock.setTimer(resolve, drainMs)
+      const timer = clock.setTimer(resolve, flushes.length === 0 ? 0 : drainMs)
       void Promise.all(flushes).then(() => {
         timer.cancel()
         resolve()
       })
     })
+    for (const producer of [...this.#producers]) producer.abort()
+    await this.#connection.close()
+    // What abort() failed reaches `failures` a few microtasks later.
+    await new Promise<void>((resolve) => clock.setTimer(resolve, 0))
+    if (failures.length > 0) throw failures[0]
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

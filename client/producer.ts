@@ -106,27 +106,31 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
    * `enqueue` waits instead. Later with what the broker says, TIMEOUT, PRODUCER_FENCED or CLOSED.
    */
   send(record: RecordOf<T>, options?: WaitOptions): Promise<SendResult> {
-    const sending = new Sending()
-    const promise = sending.promise
-    try {
-      this.#assertOpen()
-      const encoded = this.#encode(record)
-      if (encoded instanceof Promise) {
-        const sent = this.#behind(encoded, (settled) => this.#sendNow(settled, record, sending))
-        sent.catch((error: MillraceError) => sending.failed(0, error))
-      } else {
-        this.#sendNow(encoded, record, sending)
-      }
-    } catch (error) {
-      sending.failed(0, error as MillraceError)
-    }
+    const promise = this.#send(record)
     return options?.signal === undefined ? promise : unlessAborted(promise, options.signal)
   }
 
-  #sendNow(encoded: OutgoingRecord, record: RecordOf<T>, sending: Sending): void {
+  #send(record: RecordOf<T>): Promise<SendResult> {
+    try {
+      this.#assertOpen()
+      const encoded = this.#encode(record)
+      if (!(encoded instanceof Promise)) return this.#sendNow(encoded, record)
+      let sent: Promise<SendResult> | undefined
+      const turn = this.#behind(encoded, (settled) => {
+        sent = this.#sendNow(settled, record)
+      })
+      return turn.then(() => sent as Promise<SendResult>)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #sendNow(encoded: OutgoingRecord, record: RecordOf<T>): Promise<SendResult> {
     const bytes = chargeOf(encoded)
-    if (!this.#room.tryTake(bytes)) throw this.#full()
+    if (!this.#room.tryTake(bytes)) return Promise.reject(this.#full())
+    const sending = new Sending()
     this.#outgoing.add(encoded, record.partition, sending, 0, bytes)
+    return sending.promise
   }
 
   /**
@@ -137,7 +141,7 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
   async sendBatch(records: readonly RecordOf<T>[], options: WaitOptions = {}): Promise<SendResult[]> {
     this.#assertOpen()
     options.signal?.throwIfAborted()
-    const encoded = records.map((record) => this.#encode(record))
+    const encoded = this.#encodeAll(records)
     const together = new SendingTogether(records.length)
     const sendAll = (settled: readonly OutgoingRecord[]): void =>
       this.#sendFrom(0, settled, records, together)
@@ -145,6 +149,18 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
     if (isAsync) await unlessAborted(this.#behind(Promise.all(encoded), sendAll), options.signal)
     else sendAll(encoded as OutgoingRecord[])
     return unlessAborted(together.promise, options.signal)
+  }
+
+  #encodeAll(records: readonly RecordOf<T>[]): (OutgoingRecord | Promise<OutgoingRecord>)[] {
+    const encoded: (OutgoingRecord | Promise<OutgoingRecord>)[] = []
+    try {
+      for (const record of records) encoded.push(this.#encode(record))
+      return encoded
+    } catch (error) {
+      // One is enough to say; those that are still being validated need not be heard.
+      for (const one of encoded) if (one instanceof Promise) one.catch(() => {})
+      throw error
+    }
   }
 
   #sendFrom(

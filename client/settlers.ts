@@ -14,27 +14,26 @@ export interface Settler {
   failed(index: number, error: MillraceError): void
 }
 
-type Resolve = (result: SendResult) => void
+type Resolve = (result: SendResult | Promise<never>) => void
 type Reject = (error: unknown) => void
 
 let resolveOfLast: Resolve
-let rejectOfLast: Reject
-// One function for all promises: a closure for each is what a promise per record costs most.
-const takeFunctions = (resolve: Resolve, reject: Reject): void => {
+// One function for all promises: a closure for each would cost as much as the promise.
+const takeResolve = (resolve: Resolve): void => {
   resolveOfLast = resolve
-  rejectOfLast = reject
 }
 
-/** One record, one promise. */
+/**
+ * One record, one promise. What is kept for each record is what the garbage collector has to carry while it is under way, so
+ * there is no reject function: a failure resolves with a rejected promise.
+ */
 export class Sending implements Settler {
   readonly promise: Promise<SendResult>
   readonly #resolve: Resolve
-  readonly #reject: Reject
 
   constructor() {
-    this.promise = new Promise<SendResult>(takeFunctions)
+    this.promise = new Promise<SendResult>(takeResolve)
     this.#resolve = resolveOfLast
-    this.#reject = rejectOfLast
   }
 
   written(_index: number, partition: number, offset: number, timestamp: number): void {
@@ -42,7 +41,7 @@ export class Sending implements Settler {
   }
 
   failed(_index: number, error: MillraceError): void {
-    this.#reject(error)
+    this.#resolve(Promise.reject(error))
   }
 }
 

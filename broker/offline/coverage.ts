@@ -29,16 +29,22 @@ export function uncovered(partition: PartitionState, rows: readonly ChunkRow[], 
 export class Filling {
   readonly ranges: readonly OffsetRange[]
   readonly #entries = new Map<number, FoundEntry>()
+  readonly #uncertain = new Set<number>()
 
   constructor(ranges: readonly OffsetRange[]) {
     this.ranges = ranges
   }
 
-  offer(entry: FoundEntry): void {
+  /** An uncertain one may be of a write that never finished, and whose offsets another write got. */
+  offer(entry: FoundEntry, isCertain: boolean): void {
     const { baseOffset } = entry.header
-    if (this.#entries.has(baseOffset)) return
+    const isKnown = this.#entries.has(baseOffset)
+    if (isKnown && !(isCertain && this.#uncertain.has(baseOffset))) return
     const fits = this.ranges.some(({ from, to }) => baseOffset >= from && endOffsetOf(entry) <= to)
-    if (fits) this.#entries.set(baseOffset, entry)
+    if (!fits) return
+    this.#entries.set(baseOffset, entry)
+    if (isCertain) this.#uncertain.delete(baseOffset)
+    else this.#uncertain.add(baseOffset)
   }
 
   /** Each range without a gap. */

@@ -32,5 +32,6 @@ export function faultFrom(error: unknown, file: string): DataFault {
     file: typeof details?.file === 'string' ? details.file : file,
     byteOffset: typeof details?.byteOffset === 'number' ? details.byteOffset : 0,
     reason: typeof details?.reason === 'string' ? details.reason : error.message,
+    ...(error.code === 'UNSUPPORTED_VERSION' && { isNewer: true }),
   }
 }

@@ -29,9 +29,9 @@ export async function examineIdentity(
   const witnesses: WalIdentity[] = segments.flatMap(({ header }) => header ?? [])
   if (contents?.shard !== undefined) witnesses.push(contents.shard)
   const told = agreement(witnesses)
-  const faulty = (reason: string): IdentityReading => ({
+  const faulty = (reason: string, more: Partial<DataFault> = {}): IdentityReading => ({
     identity: told,
-    fault: { file: layout.identity, byteOffset: 0, reason },
+    fault: { ...more, file: layout.identity, byteOffset: 0, reason },
     isNew: false,
   })
   let identity: WalIdentity | undefined
@@ -41,7 +41,8 @@ export async function examineIdentity(
     if (!(error instanceof MillraceError)) throw error
     if (await readJournal(disk, layout))
       return faulty('a repair of this directory was interrupted: run `millrace repair` again')
-    return faulty(faultFrom(error, layout.identity).reason)
+    const fault = faultFrom(error, layout.identity)
+    return faulty(fault.reason, fault)
   }
   if (identity === undefined) {
     const isNew = contents?.shard === undefined && segments.length <= 1

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { MillraceError } from '../../protocol/error-codes.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { verifyChunk } from '../chunks/verify-chunk.js'
@@ -75,6 +76,10 @@ const NOTHING = Object.fromEntries(ROW_KINDS.map((kind) => [kind, []])) as unkno
 /** Decides what to do about a damaged directory. Reads only. Throws BeyondRepairError. */
 export async function planRepair(disk: Disk, layout: Layout, examined: Examined): Promise<RepairPlan> {
   const { identity, report, isMarkerBad, badSnapshots } = examined
+  const newer = report.faults.find(({ isNewer }) => isNewer)
+  if (newer !== undefined) {
+    throw new BeyondRepairError(`${newer.file}: ${newer.reason}. If that is so, repair it with that release`)
+  }
   if (identity === undefined) {
     throw new BeyondRepairError(
       `${layout.identity} cannot be restored: the WAL segments and the manifest do not agree whose they are, or there is none that can be read`,
@@ -132,15 +137,26 @@ class Planning {
       return { contents, source: 'manifest' }
     for (const { path } of await listSnapshots(this.#disk, this.#layout.snapshots)) {
       if (badSnapshots.includes(path)) continue
-      const rows: StoreEntry[] = []
-      for await (const block of readSnapshot(this.#disk, path)) rows.push(...block)
-      return { contents: readContents(rows).contents, source: { snapshot: path } }
+      const contents = await this.#snapshot(path)
+      if (contents !== undefined) return { contents, source: { snapshot: path } }
     }
     if (isFromTheBeginning) return { contents: { ...NOTHING, shard: undefined }, source: 'empty' }
     throw new BeyondRepairError(
       `there is neither a manifest nor a snapshot of it that can be read, and the WAL does not reach back to its beginning: ` +
         'nothing says which topics there were. Restore manifest/ or snapshots/ from a backup',
     )
+  }
+
+  /** Undefined when its rows contradict each other. */
+  async #snapshot(path: string): Promise<ManifestContents | undefined> {
+    const rows: StoreEntry[] = []
+    for await (const block of readSnapshot(this.#disk, path)) rows.push(...block)
+    try {
+      return readContents(rows).contents
+    } catch (error) {
+      if (error instanceof MillraceError) return undefined
+      throw error
+    }
   }
 
   /** The group that the clean-stop marker ends with, if the WAL ends before it. */
@@ -251,13 +267,17 @@ class Planning {
     fillings: ReadonlyMap<PartitionState, Filling>,
     badChunks: ReadonlySet<number>,
   ): Promise<void> {
-    const offer = (entry: FoundEntry): void => {
+    const offer = (entry: FoundEntry, isCertain = true): void => {
       const partition = state.partition(entry.header.topicId, entry.header.partition)
-      if (partition !== undefined) fillings.get(partition)?.offer(entry)
+      if (partition !== undefined) fillings.get(partition)?.offer(entry, isCertain)
     }
     const { walId } = this.#identity
-    for await (const { appends } of salvageWal({ disk: this.#disk, directory: this.#layout.wal, walId })) {
-      for (const entry of appends) offer(entry)
+    for await (const { appends, isCertain } of salvageWal({
+      disk: this.#disk,
+      directory: this.#layout.wal,
+      walId,
+    })) {
+      for (const entry of appends) offer(entry, isCertain)
     }
     for (const chunkId of [...badChunks, ...(await this.#unreferenced(state))]) {
       const path = join(this.#layout.chunks, chunkFileName(chunkId))

@@ -229,13 +229,18 @@ class Repair {
 
 /** The state's rows without those of damaged files, and with the new ones in their places. */
 function takeRows(state: ShardState, badChunks: ReadonlySet<number>, added: readonly ChunkRow[]): void {
+  const addedTo = new Map<PartitionState, ChunkRow[]>()
+  for (const row of added) {
+    const partition = state.partition(row.topicId, row.partition) as PartitionState
+    addedTo.set(partition, [...(addedTo.get(partition) ?? []), row])
+  }
   state.chunkRows = 0
   state.chunkReferences.clear()
   for (const partition of partitionsOf(state)) {
-    const { topicId, partition: number } = partition
     const good = partition.chunks.filter(({ chunkId }) => !badChunks.has(chunkId))
-    const own = added.filter((row) => row.topicId === topicId && row.partition === number)
-    const rows = [...good, ...own].sort((a, b) => a.section.baseOffset - b.section.baseOffset)
+    const rows = [...good, ...(addedTo.get(partition) ?? [])].sort(
+      (a, b) => a.section.baseOffset - b.section.baseOffset,
+    )
     partition.chunks.length = 0
     for (const row of rows) state.addChunk(row)
   }

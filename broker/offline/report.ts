@@ -6,6 +6,8 @@ export interface DataFault {
   /** Byte position in the file; 0 where the fault is not one place's. */
   readonly byteOffset: number
   readonly reason: string
+  /** It is no damage: a newer release of Millrace wrote this. */
+  readonly isNewer?: boolean
 }
 
 /** What was read, whether or not it verified. */

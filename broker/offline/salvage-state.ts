@@ -44,7 +44,7 @@ export class StateSalvage {
     const next = state.applied.sequence + 1
     if (piece.first > next) this.lostGroups.push({ first: next, last: piece.first - 1, fault: undefined })
     if (piece.fault !== undefined) this.lostGroups.push({ first: piece.first, last, fault: piece.fault })
-    for (const entry of piece.appends) this.#append(entry)
+    for (const entry of piece.appends) this.#append(entry, piece.isCertain)
     for (const row of piece.lost) this.#appendLost(row)
     for (const command of piece.commands) this.#command(command, piece.header?.time ?? state.time)
     state.time = Math.max(state.time, piece.header?.time ?? 0)
@@ -67,15 +67,19 @@ export class StateSalvage {
     partition.endOffset = Math.max(partition.endOffset, endOffset)
   }
 
-  #append(entry: FoundEntry): void {
+  #append(entry: FoundEntry, isCertain: boolean): void {
     const { state } = this
     const { header } = entry
     const partition = state.partition(header.topicId, header.partition)
     if (partition === undefined) {
-      this.#orphan(header.topicId, header.recordCount)
+      // What was only found may be left from a topic that was deleted long ago.
+      if (isCertain) this.#orphan(header.topicId, header.recordCount)
       return
     }
-    if (header.baseOffset < partition.endOffset) return
+    if (header.baseOffset < partition.endOffset) {
+      if (isCertain) this.raiseEnd(partition, endOffsetOf(entry))
+      return
+    }
     partition.endOffset = header.baseOffset
     applyAppend(state, partition, header)
     state.time = Math.max(state.time, header.appendTime)

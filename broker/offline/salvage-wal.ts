@@ -33,6 +33,8 @@ export interface WalPiece {
   readonly lost: readonly DirectoryRow[]
   /** Undefined when every byte verifies. */
   readonly fault: DataFault | undefined
+  /** The appends are known to be of these groups; else they were only found where these may have stood. */
+  readonly isCertain: boolean
   /** No later group is in the WAL: this may be nothing, or a write that never finished. */
   readonly isTail: boolean
 }
@@ -139,13 +141,23 @@ class SegmentSalvage {
     for await (const entry of findEntries(this.#window, { start, end })) appends.push(entry)
     const fault = { file: this.#file.path, byteOffset: start, reason: 'no valid group begins here' }
     const isTail = end === this.#window.bytes && this.#later.length === 0
-    return { first, last, header: undefined, appends, commands: [], lost: [], fault, isTail }
+    return {
+      first,
+      last,
+      header: undefined,
+      appends,
+      commands: [],
+      lost: [],
+      fault,
+      isCertain: false,
+      isTail,
+    }
   }
 
   async #group(position: number, header: GroupHeader, salt: number): Promise<WalPiece> {
     const bytes = await this.#window.view(position, alignUp(header.bytes))
     const checked = checkGroup(bytes, 0, header, { salt, bodyFault })
-    const piece = { first: header.sequence, last: header.sequence, header, isTail: false }
+    const piece = { first: header.sequence, last: header.sequence, header, isCertain: true, isTail: false }
     if ('rows' in checked)
       return { ...piece, ...this.#bodies(bytes, position, checked.rows), fault: undefined }
     const fault = { file: this.#file.path, byteOffset: position + checked.at, reason: checked.fault }

@@ -58,7 +58,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
 
   const replayed = await replay({ disk, layout, identity, contents })
   const { state, scan } = replayed
-  const swept = await sweepChunks(disk, layout, state)
+  const strays = await strayChunks(disk, layout, state)
   await removeCleanStop(disk, layout)
   if (scan.tornTail !== undefined) await keepBroken(disk, scan.tornTail)
 
@@ -74,9 +74,16 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
     if (afresh.rewritten !== undefined && scan.lastGroup !== undefined)
       relocate(state, scan.lastGroup, afresh.rewritten)
     // Only now: the group that ends a segment says that a next one exists.
-    for (const segment of scan.unused) await disk.remove(join(layout.wal, segmentFileName(segment.number)))
-    if (scan.unused.length > 0) await disk.syncDirectory(layout.wal)
+    await removeAll(
+      disk,
+      layout.wal,
+      scan.unused.map(({ number }) => segmentFileName(number)),
+    )
   }
+  state.applied = wal.end
+  // Only now: until the copy was written, a power cut could have taken back the group that let go of these files.
+  await removeAll(disk, layout.chunks, strays)
+  state.unreferencedChunks.length = 0
   return {
     state,
     manifest,
@@ -86,7 +93,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
       wasCleanStop: replayed.wasCleanStop,
       groupsReplayed: replayed.groups,
       tornTail: scan.tornTail,
-      chunksSwept: swept,
+      chunksSwept: strays.length,
     },
   }
 }
@@ -194,18 +201,20 @@ const walOptionsOf = (options: RecoverOptions, identity: WalIdentity, shardEpoch
   shardEpoch,
 })
 
-/** Removes chunk files that nothing refers to, and misses those that something does. */
-async function sweepChunks(disk: Disk, layout: Layout, state: ShardState): Promise<number> {
+/** Files among the chunks that nothing refers to; throws when one is missing that something does. */
+async function strayChunks(disk: Disk, layout: Layout, state: ShardState): Promise<string[]> {
   const present = new Set(await disk.list(layout.chunks))
   for (const chunkId of state.chunkReferences.keys()) {
     if (!present.delete(chunkFileName(chunkId))) {
       throw corrupt(join(layout.chunks, chunkFileName(chunkId)), 'the file is missing, and records are in it')
     }
   }
-  for (const name of present) await disk.remove(join(layout.chunks, name))
-  if (present.size > 0) await disk.syncDirectory(layout.chunks)
-  state.unreferencedChunks.length = 0
-  return present.size
+  return [...present]
+}
+
+async function removeAll(disk: Disk, directory: string, names: readonly string[]): Promise<void> {
+  for (const name of names) await disk.remove(join(directory, name))
+  if (names.length > 0) await disk.syncDirectory(directory)
 }
 
 /** Keeps a copy of what is cut, for people to look at. */

@@ -242,6 +242,63 @@ describe('retries', () => {
   })
 })
 
+describe('whatever is lost or refused for good', () => {
+  const seeds = Array.from({ length: 16 }, (_, i) => 100 + i)
+  it.each(seeds)('is told as it is, and the rest is written once and in order (seed %i)', async (seed) => {
+    const random = new SeededRandom(seed)
+    broker.createTopic({ name: 'storm', partitions: 2, keyEncoding: 'text', valueEncoding: 'text' })
+    const verdicts: Verdict[] = [
+      'cut',
+      'loseAnswer',
+      'ignore',
+      'late',
+      'late',
+      new MillraceError('BACKPRESSURE', { retryAfterMs: 1 }),
+      new MillraceError('BAD_BATCH'),
+      new MillraceError('INTERNAL'),
+      new MillraceError('UNKNOWN_PRODUCER'),
+    ]
+    broker.script = onProduce(() => (random.chance(0.2) ? random.pick(verdicts) : undefined))
+    const Storm = defineTopic({ name: 'storm', key: text(), value: text() })
+    const producer = client.producer(Storm, {
+      batchBytes: 150,
+      maxInFlight: 1 + random.below(6),
+      deliveryTimeoutMs: 20 + random.below(60),
+    })
+    const fates = new Map<string, string>()
+    const sends: Promise<unknown>[] = []
+    for (let i = 0; i < 300; i++) {
+      const value = `${i}`
+      sends.push(
+        producer.send({ value, partition: i % 2 }).then(
+          ({ partition, offset }) => fates.set(value, `${partition}/${offset}`),
+          (error: MillraceError) => fates.set(value, error.outcome),
+        ),
+      )
+      if (random.chance(0.2)) await new Promise((resolve) => setTimeout(resolve, random.below(3)))
+    }
+    await Promise.all(sends)
+    broker.script = () => undefined
+    // What was late is there by now.
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    const last = [-1, -1]
+    const seen = new Set<string>()
+    for await (const { value, partition, offset } of client.read(Storm, { from: 'earliest', to: 'end' })) {
+      expect(seen.has(value), `${value} twice`).toBe(false)
+      seen.add(value)
+      expect([`${partition}/${offset}`, 'unknown'], value).toContain(fates.get(value))
+      if (fates.get(value) !== 'unknown') {
+        expect(Number(value)).toBeGreaterThan(last[partition] as number)
+        last[partition] = Number(value)
+      }
+    }
+    for (const [value, fate] of fates) if (fate.includes('/')) expect(seen.has(value), value).toBe(true)
+    expect(fates.size).toBe(300)
+    expect(producer.bufferedBytes).toBe(0)
+    expect([...fates.values()].some((fate) => fate.includes('/'))).toBe(true)
+  })
+})
+
 describe('a batch that fails for good', () => {
   /** Refuses the batch that holds the given value. */
   const refuse = (value: string, error: MillraceError) =>
@@ -455,6 +512,13 @@ describe('flush and close', () => {
     expect((await valuesIn()).length).toBe(1000)
     expect(await codeOf(producer.send({ value: 'late' }))).toBe('CLOSED notWritten')
     expect(await codeOf(producer.enqueue({ value: 'late' }))).toBe('CLOSED notWritten')
+  })
+
+  it('have client.close tell what no flush has told', async () => {
+    broker.script = onProduce(() => new MillraceError('BAD_BATCH'))
+    await client.producer(Lines).enqueue({ value: 'lost' })
+    expect(await codeOf(client.close())).toBe('BAD_BATCH notWritten')
+    client = connect(broker.url)
   })
 
   it('can be given up by a signal', async () => {

@@ -8,8 +8,11 @@ import { goingAway } from '../../protocol/messages/index.js'
 import { ScriptedLog } from './scripted-log.js'
 import { ScriptedSession } from './scripted-session.js'
 
-/** What a script does with a request: nothing (undefined), refuse it, leave it out, answer and cut, or cut at once. */
-export type Verdict = undefined | MillraceError | 'ignore' | 'loseAnswer' | 'cut'
+/**
+ * What a script does with a request: nothing (undefined), refuse it, leave it out, do it and cut, cut at once, or cut and
+ * do it a while later, as if it had been on its way.
+ */
+export type Verdict = undefined | MillraceError | 'ignore' | 'loseAnswer' | 'cut' | 'late'
 
 export interface Request {
   /** For example `PRODUCE`. */

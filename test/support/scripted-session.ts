@@ -15,6 +15,7 @@ interface Subscription {
   credit: number
 }
 
+const LATE_MS = 15
 const DELIVER_BYTES_MAX = 256 * 1024
 
 /** One connection of a scripted broker. */
@@ -63,7 +64,8 @@ export class ScriptedSession {
   }
 
   #act(name: string, fields: Record<string, unknown>, verdict: Verdict): void {
-    if (verdict === 'cut') this.cut()
+    if (verdict === 'late') setTimeout(() => this.#doLate(name, fields), LATE_MS)
+    if (verdict === 'cut' || verdict === 'late') this.cut()
     if (this.#isCut || verdict === 'ignore') return
     const correlationId = fields.correlationId as number
     try {
@@ -85,6 +87,14 @@ export class ScriptedSession {
           details: error.details ?? null,
         }),
       )
+    }
+  }
+
+  #doLate(name: string, fields: Record<string, unknown>): void {
+    try {
+      this.#answer(name, fields)
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error
     }
   }
 

@@ -1,7 +1,8 @@
-import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LmdbStore } from '../../broker/manifest/lmdb-store.js'
+import { type Failpoints, noFailpoints } from '../../broker/platform/failpoints.js'
 import { nodeDisk } from '../../broker/platform/node-disk.js'
 import type { Shard, ShardLimits } from '../../broker/shard/shard.js'
 import type { TopicId } from '../../protocol/ids.js'
@@ -26,7 +27,8 @@ export const TINY_LIMITS: Partial<ShardLimits> = {
   chunkBytes: 6 * 1024,
   manifestFlushMs: 10,
   snapshotEveryBytes: 48 * 1024,
-  proofIdleMs: 5,
+  // After the flush: then nothing proves the last group, which is the proof of the one before it.
+  proofIdleMs: 50,
 }
 
 /** Everything that a data directory was acknowledged to hold. */
@@ -42,13 +44,8 @@ export interface SmallDataDirectory {
   remove(): Promise<void>
 }
 
-/** Waits until a condition holds. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error('it did not come to be')
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+const withoutSnapshots: Failpoints = {
+  hit: (name) => (name === 'snapshotBeforeRename' ? Promise.reject(new Error('no snapshots')) : undefined),
 }
 
 /**
@@ -62,6 +59,8 @@ export async function smallDataDirectory(options: {
   rounds?: number
   /** Nothing stays in the WAL for long. */
   allSealed?: boolean
+  /** None can be written, so the WAL is never trimmed. */
+  noSnapshots?: boolean
 }): Promise<SmallDataDirectory> {
   const live = await mkdtemp(join(tmpdir(), 'millrace-small-'))
   const store = await LmdbStore.open({
@@ -77,12 +76,22 @@ export async function smallDataDirectory(options: {
     store,
     clock,
     random: new SeededRandom(7),
+    failpoints: options.noSnapshots === true ? withoutSnapshots : noFailpoints,
     limits,
   })
-  await fill(shard, { rounds: 12, allSealed: false, ...options })
+  const { rounds = 12, allSealed = false } = options
+  const producer = await begin(shard)
+  // Twice, so that there are two snapshots, however slow the machine is.
+  for (const [from, to] of [
+    [0, rounds / 2],
+    [rounds / 2, rounds],
+  ] as const) {
+    for (let round = from; round < to; round++) await fill(shard, { producer, round, allSealed })
+    await quiet(live)
+  }
+  await shard.deleteTopic({ requestId: someRequestId(), name: 'gone' })
   const contents = await contentsOf(shard)
-  // Idle: what is written is proven, flushed and sealed as far as it will be.
-  await new Promise((resolve) => setTimeout(resolve, 150))
+  await quiet(live)
   let directory = live
   if (options.stop === 'killed') {
     directory = await mkdtemp(join(tmpdir(), 'millrace-small-'))
@@ -95,29 +104,54 @@ export async function smallDataDirectory(options: {
   return { directory, contents, remove: () => rm(directory, { recursive: true, force: true }) }
 }
 
+/** Waits until nothing changes in a directory any more: a kill takes no time, a copy does. */
+async function quiet(directory: string): Promise<void> {
+  for (let before = ''; ; ) {
+    const now = await stampOf(directory)
+    if (now === before) return
+    before = now
+    // Longer than a proof, a flush or a seal keeps anybody waiting.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}
+
+/** Names, sizes and times of all files. */
+async function stampOf(directory: string): Promise<string> {
+  const stamps: string[] = []
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    // What went meanwhile shows next time.
+    const found = await stat(path).catch(() => undefined)
+    stamps.push(`${path} ${found?.size} ${found?.mtimeMs}`)
+  }
+  return stamps.sort().join('\n')
+}
+
+type Producer = Awaited<ReturnType<Shard['initProducer']>>
+
+async function begin(shard: Shard): Promise<Producer> {
+  await createTopic(shard, 'orders', 2)
+  await createTopic(shard, 'clicks', 2)
+  await createTopic(shard, 'audit', 1)
+  const gone = await createTopic(shard, 'gone', 1)
+  await append(shard, textBatch(['x'], { topicId: gone }))
+  return await shard.initProducer({ requestId: someRequestId(), name: 'shop-1' })
+}
+
 async function fill(
   shard: Shard,
-  { rounds, allSealed }: { rounds: number; allSealed: boolean },
+  { producer, round, allSealed }: { producer: Producer; round: number; allSealed: boolean },
 ): Promise<void> {
-  const orders = await createTopic(shard, 'orders', 2)
-  const clicks = await createTopic(shard, 'clicks', 2)
-  const audit = await createTopic(shard, 'audit', 1)
-  const gone = await createTopic(shard, 'gone', 1)
-  const shop = await shard.initProducer({ requestId: someRequestId(), name: 'shop-1' })
-  await append(shard, textBatch(['x'], { topicId: gone }))
-  for (let round = 0; round < rounds; round++) {
-    const values = (tag: string): string[] => [0, 1, 2].map((i) => `${tag} ${round} ${i} ${'.'.repeat(120)}`)
-    for (const partition of [0, 1]) {
-      await append(
-        shard,
-        textBatch(values('order'), { topicId: orders, partition, ...shop, baseSequence: round * 3 }),
-      )
-      await append(shard, textBatch(values('click'), { topicId: clicks, partition }))
-    }
-    // Cold: it stays in the WAL.
-    if (round % 4 === 0 && !allSealed) await append(shard, textBatch([`audit ${round}`], { topicId: audit }))
+  const topicId = (name: string): TopicId => shard.topicNamed(name)?.topicId as TopicId
+  const values = (tag: string): string[] => [0, 1, 2].map((i) => `${tag} ${round} ${i} ${'.'.repeat(120)}`)
+  for (const partition of [0, 1]) {
+    const order = { topicId: topicId('orders'), partition, ...producer, baseSequence: round * 3 }
+    await append(shard, textBatch(values('order'), order))
+    await append(shard, textBatch(values('click'), { topicId: topicId('clicks'), partition }))
   }
-  await shard.deleteTopic({ requestId: someRequestId(), name: 'gone' })
+  // Cold: it stays in the WAL.
+  if (round % 4 === 0 && !allSealed)
+    await append(shard, textBatch([`audit ${round}`], { topicId: topicId('audit') }))
 }
 
 /** Reads everything that a shard holds. */

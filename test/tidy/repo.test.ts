@@ -98,7 +98,11 @@ describe('the repository', () => {
 
   it('explains every dependency in one line', () => {
     const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, object>
-    const names = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies })
+    const names = Object.keys({
+      ...manifest.dependencies,
+      ...manifest.optionalDependencies,
+      ...manifest.devDependencies,
+    })
     expect(names.length).toBeGreaterThan(0)
     expect(documentationGaps(names, readFileSync(join(root, 'docs/DEPENDENCIES.md'), 'utf8'))).toEqual([])
   })

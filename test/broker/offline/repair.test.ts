@@ -267,7 +267,12 @@ describe('repairDirectory', () => {
     })
 
     test('of old is set aside where only a rebuild of the manifest would have read it', async () => {
-      const made = await smallDataDirectory({ stop: 'killed', allSealed: true, limits: { chunkBytes: 1500 } })
+      const made = await smallDataDirectory({
+        stop: 'killed',
+        allSealed: true,
+        limits: { chunkBytes: 1500 },
+        noSnapshots: true,
+      })
       const contents = await copyOf(made)
       await made.remove()
       const [oldest] = await groupsOf(directory)
@@ -379,6 +384,18 @@ describe('repairDirectory', () => {
         expect(await readFile(path, 'utf8')).toBe(before)
       },
     )
+
+    test('what a newer release wrote is left alone', async () => {
+      await copyOf(clean)
+      const path = join(directory, 'identity.json')
+      const before = (await readFile(path, 'utf8')).replace('"format":1', '"format":2')
+      await writeFile(path, before)
+      await expect(repair()).rejects.toMatchObject({
+        name: 'BeyondRepairError',
+        message: expect.stringMatching(/format 2, this release knows 1/),
+      })
+      expect(await readFile(path, 'utf8')).toBe(before)
+    })
 
     test('a damaged snapshot is set aside, and the manifest stays', async () => {
       const contents = await copyOf(clean)

@@ -238,8 +238,12 @@ describe('scanWal, of files that are not as they were left,', () => {
   it('refuses a segment of another history of the same WAL', async () => {
     const [disk, other] = await fork()
     await disk.replaceFile(segmentPath(2), await other.readFile(segmentPath(2)))
-    const { file, reason } = await refusalOf(disk)
-    expect([file, reason]).toEqual([segmentPath(2), expect.stringContaining('another history')])
+    const { file, byteOffset, reason } = await refusalOf(disk)
+    expect([file, byteOffset, reason]).toEqual([
+      segmentPath(2),
+      0,
+      expect.stringContaining('another history'),
+    ])
   })
 
   it('refuses a group of another history of the same segment', async () => {
