@@ -225,7 +225,7 @@ export class Batcher implements BatchOwner {
   refused(batch: Batch, error: MillraceError): void {
     const isLost = this.#link?.isOpen !== true
     this.#answered(batch)
-    if (isLost || error.outcome === 'unknown') batch.isMaybeWritten = true
+    
     this.#isHalted = true
     if (!isLost) this.#heed(batch, error)
     this.#goOn()
@@ -296,7 +296,7 @@ export class Batcher implements BatchOwner {
   #closeHole(): void {
     const kept = this.#numbered.filter((batch) => !batch.isGone)
     const first = this.#numbered[0] as Batch | undefined
-    const isClean = this.#spentBy === undefined
+    const isClean = this.#spentBy === undefined && !this.#numbered.some((batch) => batch.isMaybeWritten)
     const cause = this.#spentBy ?? new MillraceError('TIMEOUT', { message: HOLE_TEXT })
     this.#spentBy = undefined
     this.#gapsAtHead = 0
