@@ -225,7 +225,7 @@ export class Batcher implements BatchOwner {
   refused(batch: Batch, error: MillraceError): void {
     const isLost = this.#link?.isOpen !== true
     this.#answered(batch)
-    
+    if (isLost || error.outcome === 'unknown') batch.isMaybeWritten = true
     this.#isHalted = true
     if (!isLost) this.#heed(batch, error)
     this.#goOn()
@@ -304,7 +304,7 @@ export class Batcher implements BatchOwner {
       this.#nextSequence = first.baseSequence
     } else if (this.#options.isIdempotent) {
       if (!this.#host.mayRenew(cause)) return
-      for (const batch of kept) if (batch.isMaybeWritten) batch.fail(holeError(cause))
+      for (const batch of kept) 
       this.#host.needIdentity(this.#identity)
       this.#identity = undefined
     }

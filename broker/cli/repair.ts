@@ -46,7 +46,10 @@ async function repair(directory: string, { yes, dryRun }: Flags): Promise<void> 
       directory,
       random: systemRandom,
       onProgress: progress.on,
-      onResumed: () => say('an earlier repair was interrupted: it is finished first\n'),
+      confirmResume() {
+        say('an earlier repair was interrupted, and has to be finished first\n')
+        return dryRun !== true
+      },
       async confirm(plan) {
         say(describePlan(plan))
         if (dryRun === true) return false

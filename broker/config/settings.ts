@@ -151,7 +151,7 @@ export const SETTINGS: Table = {
     max: 30 * DAY,
   }),
 
-  manifestFlushMs: duration(1 * SECOND, 'Pause between writes of changed state to the manifest.', {
+  manifestFlushMs: duration(10 * SECOND, 'Pause between writes of changed state to the manifest.', {
     min: 1,
     max: 10 * MINUTE,
   }),

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { MillraceError } from '../../protocol/error-codes.js'
 import { ManifestCorruption } from '../manifest/corruption.js'
 import { readContents } from '../manifest/manifest.js'
 import { decodeRow } from '../manifest/row-codec.js'
@@ -30,6 +31,24 @@ export const rowsOfLmdb =
     const rows = await readLmdbFile(disk, path)
     return rows.map(({ key, value, byteOffset }) => ({ entry: [key, value], byteOffset }))
   }
+
+/**
+ * Throws MillraceError CORRUPT_DATA, with file and byte, for a manifest on which LMDB would end the process. For a start,
+ * before it opens the store.
+ */
+export async function refuseDamagedManifest(disk: Disk, layout: Layout): Promise<void> {
+  try {
+    await rowsOfLmdb(disk)(layout)
+  } catch (error) {
+    if (!(error instanceof LmdbFileFault)) throw error
+    const { file, byteOffset, reason } = error.fault
+    throw new MillraceError('CORRUPT_DATA', {
+      message: `the manifest is damaged: ${file} at byte ${byteOffset}: ${reason}`,
+      details: { file, byteOffset, reason },
+      cause: error,
+    })
+  }
+}
 
 export interface ManifestReading {
   /** Undefined when anything about the manifest is wrong. */

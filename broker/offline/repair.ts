@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
-import { chunkFileName } from '../chunks/format.js'
+import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { LmdbStore } from '../manifest/lmdb-store.js'
 import { Manifest } from '../manifest/manifest.js'
 import type { ChunkRow, ManifestChanges } from '../manifest/rows.js'
@@ -13,7 +13,7 @@ import type { WalIdentity } from '../wal/position.js'
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentFileName } from '../wal/segment.js'
 import { lockDataDirectory } from './directory.js'
 import { rowsOfLmdb } from './manifest-rows.js'
-import { carryOut, type Journal, type Moves, nextBroken, readJournal } from './moves.js'
+import { carryOut, type Journal, nextBroken, readJournal } from './moves.js'
 import { partitionsOf, planRepair, type Rebuild, type RepairPlan, replayFromOf } from './repair-plan.js'
 import type { OnProgress, VerifyReport } from './report.js'
 import { ChunkRewrite } from './rewrite-chunks.js'
@@ -26,8 +26,8 @@ export interface RepairOptions {
   readonly random: Random
   /** Asked before anything is changed. */
   readonly confirm: (plan: RepairPlan) => Promise<boolean> | boolean
-  /** An earlier repair was interrupted, and is finished first. */
-  readonly onResumed?: () => void
+  /** Asked when an earlier repair was interrupted, which has to be finished first. Without it that is done. */
+  readonly confirmResume?: () => boolean
   readonly onProgress?: OnProgress
 }
 
@@ -56,25 +56,32 @@ export async function repairDirectory(options: RepairOptions): Promise<RepairRes
   const layout = layoutOf(options.directory)
   const lock = await lockDataDirectory(disk, layout)
   try {
+    const examination = { disk, layout, readRows: rowsOfLmdb(disk), onProgress }
     const interrupted = await readJournal(disk, layout)
     if (interrupted !== undefined) {
-      options.onResumed?.()
-      await carryOut(disk, layout, interrupted)
+      if (options.confirmResume?.() === false) {
+        const { report } = await examine(examination)
+        return { outcome: 'refused', plan: undefined, report, broken: [] }
+      }
+      await exchange(disk, layout, interrupted)
     }
-    const examination = { disk, layout, readRows: rowsOfLmdb(disk), onProgress }
     const examined = await examine(examination)
     if (examined.report.status !== 'corrupt') {
       return { outcome: 'notNeeded', plan: undefined, report: examined.report, broken: [] }
     }
     const plan = await planRepair(disk, layout, examined)
     if (!(await confirm(plan))) return { outcome: 'refused', plan, report: examined.report, broken: [] }
-    const { moves } = await new Repair(options, layout, plan).run()
-    const { report } = await examine(examination)
-    const broken = moves.map(([, to]) => to).filter((to) => /\.broken(\/|$)/.test(to))
-    return { outcome: 'repaired', plan, report, broken: [...broken] }
+    const broken = await new Repair(options, layout, plan).run()
+    return { outcome: 'repaired', plan, report: (await examine(examination)).report, broken }
   } finally {
     await lock.release()
   }
+}
+
+/** Puts the new parts in their places; nothing is left beside them. */
+async function exchange(disk: Disk, layout: Layout, journal: Journal): Promise<void> {
+  await carryOut(disk, layout, journal)
+  await rm(join(layout.root, stagingName), { recursive: true, force: true })
 }
 
 /** Carries out one plan: makes all new parts aside, then exchanges them for the old ones. */
@@ -85,6 +92,7 @@ class Repair {
   readonly #plan: RepairPlan
   readonly #staging: Layout
   readonly #moves: [from: string, to: string][] = []
+  readonly #broken: string[] = []
   #number = 1
 
   constructor({ disk, random }: RepairOptions, layout: Layout, plan: RepairPlan) {
@@ -95,7 +103,8 @@ class Repair {
     this.#staging = layoutOf(join(layout.root, stagingName))
   }
 
-  async run(): Promise<Journal> {
+  /** Returns what was set aside. */
+  async run(): Promise<string[]> {
     const { identity, rebuild, isIdentityBad, isMarkerBad, badSnapshots } = this.#plan
     this.#number = await nextBroken(this.#disk, this.#layout)
     const { cleanMarker } = this.#layout
@@ -103,10 +112,13 @@ class Repair {
     if (rebuild === undefined) for (const path of badSnapshots) this.#setAside(path, 'snapshots')
     else await this.#rebuild(rebuild, identity)
     if (isIdentityBad) await this.#copyIdentity()
-    const journal: Journal = { identity, moves: this.#moves satisfies Moves }
-    await carryOut(this.#disk, this.#layout, journal)
-    await rm(this.#staging.root, { recursive: true, force: true })
-    return journal
+    await exchange(this.#disk, this.#layout, { identity, moves: this.#moves })
+    const kept: string[] = []
+    for (const path of this.#broken) {
+      // What was missing could not be set aside.
+      if (await this.#disk.exists(join(this.#layout.root, path))) kept.push(path)
+    }
+    return kept
   }
 
   async #rebuild(rebuild: Rebuild, identity: WalIdentity): Promise<void> {
@@ -132,7 +144,8 @@ class Repair {
     identity: WalIdentity,
   ): Promise<readonly ChunkRow[]> {
     const disk = this.#disk
-    const ids = [...state.chunkReferences.keys(), ...badChunks]
+    const names = await disk.list(this.#layout.chunks)
+    const ids = [...state.chunkReferences.keys(), ...badChunks, ...names.map((name) => chunkIdOf(name) ?? 0)]
     state.shardEpoch = Math.max(state.shardEpoch, ...ids.map((id) => Math.floor(id / 2 ** 32))) + 1
     const directory = this.#staging.chunks
     const rewrite = new ChunkRewrite({
@@ -204,7 +217,9 @@ class Repair {
   async #copyIdentity(): Promise<void> {
     const { identity } = this.#layout
     if (!(await this.#disk.exists(identity))) return
-    await this.#disk.replaceFile(`${identity}.${this.#number}.broken`, await this.#disk.readFile(identity))
+    const name = `${basename(identity)}.${this.#number}.broken`
+    await this.#disk.replaceFile(join(this.#layout.root, name), await this.#disk.readFile(identity))
+    this.#broken.push(name)
   }
 
   #replace(old: string, staged: string): void {
@@ -214,10 +229,10 @@ class Repair {
 
   /** Into a directory of broken parts, or under a name of its own beside it. */
   #setAside(path: string, part?: string): void {
+    const ending = `${this.#number}.broken`
     const broken =
-      part === undefined
-        ? `${basename(path)}.${this.#number}.broken`
-        : join(`${part}.${this.#number}.broken`, basename(path))
+      part === undefined ? `${basename(path)}.${ending}` : join(`${part}.${ending}`, basename(path))
+    this.#broken.push(broken)
     this.#move(path, join(this.#layout.root, broken))
   }
 

@@ -1,10 +1,12 @@
-import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LmdbStore } from '../../../broker/manifest/lmdb-store.js'
 import { readLmdbFile } from '../../../broker/offline/lmdb-file.js'
+import { refuseDamagedManifest } from '../../../broker/offline/manifest-rows.js'
 import { nodeDisk } from '../../../broker/platform/node-disk.js'
+import { layoutOf } from '../../../broker/shard/layout.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 
 let directory: string
@@ -64,6 +66,21 @@ describe('readLmdbFile', () => {
       await writeFile(path(), bytes)
       await expect(readLmdbFile(nodeDisk, path())).rejects.toMatchObject({ name: 'LmdbFileFault' })
     }
+  })
+
+  test('refuses a damaged manifest as acknowledged data that is lost, and takes a missing one', async () => {
+    const root = join(directory, 'data')
+    await refuseDamagedManifest(nodeDisk, layoutOf(root))
+    await fill(3)
+    await mkdir(join(root, 'manifest'), { recursive: true })
+    await copyFile(path(), join(root, 'manifest/data.mdb'))
+    await refuseDamagedManifest(nodeDisk, layoutOf(root))
+    const file = join(root, 'manifest/data.mdb')
+    await truncate(file, 5_000)
+    await expect(refuseDamagedManifest(nodeDisk, layoutOf(root))).rejects.toMatchObject({
+      code: 'CORRUPT_DATA',
+      details: { file, byteOffset: expect.any(Number) },
+    })
   })
 
   test('names a page that is gone, whichever it is, unless it is free', async () => {

@@ -379,9 +379,10 @@ describe('repairDirectory', () => {
         const before = await readFile(path, 'utf8')
         if (how === 'damaged') await writeFile(path, before.slice(0, 40))
         else await rm(path)
-        const { plan } = await repaired(contents)
+        const { plan, broken } = await repaired(contents)
         expect(plan?.rebuild).toBeUndefined()
         expect(await readFile(path, 'utf8')).toBe(before)
+        expect(broken).toEqual(how === 'damaged' ? ['identity.json.1.broken'] : [])
       },
     )
 
@@ -454,10 +455,11 @@ describe('repairDirectory', () => {
           directory,
           random: systemRandom,
           confirm: () => true,
-          onResumed: () => resumed++,
+          confirmResume: () => ++resumed > 0,
         })
       }
       expect((await verifyDirectory({ disk: nodeDisk, directory })).status).toBe('clean')
+      expect(await readdir(directory)).not.toContain('repair')
       const read = await openAndRead(directory)
       expected ??= read
       expect(read).toEqual(expected)

@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { ChunkWriter } from '../../../broker/chunks/chunk-writer.js'
+import { chunkIdOf, type OwnedSection } from '../../../broker/chunks/format.js'
+import { verifyChunk } from '../../../broker/chunks/verify-chunk.js'
 import type { VerifyReport } from '../../../broker/offline/report.js'
 import { verifyDirectory } from '../../../broker/offline/verify.js'
 import { lockDirectory } from '../../../broker/platform/directory-lock.js'
 import { nodeDisk } from '../../../broker/platform/node-disk.js'
+import { layoutOf, readIdentity } from '../../../broker/shard/layout.js'
+import type { WalIdentity } from '../../../broker/wal/position.js'
 import { filesIn, flip, flipManifestValue, type GroupPlace, groupsOf } from '../../support/damage.js'
+import { storedEntry } from '../../support/entries.js'
 import { type SmallDataDirectory, smallDataDirectory } from '../../support/small-data-directory.js'
 
 let made: SmallDataDirectory | undefined
@@ -138,6 +144,32 @@ describe('verifyDirectory', () => {
     await writeFile(second as string, await readFile(first as string))
     expect((await verify(directory)).faults).toEqual([
       { file: second, byteOffset: 0, reason: expect.stringMatching(/^it is the file of chunk/) },
+    ])
+  })
+
+  test('finds a chunk that is sound in itself and holds other records than the manifest says', async () => {
+    const directory = await make('clean')
+    const [path] = await filesIn(directory, 'chunks')
+    const chunks = { disk: nodeDisk, directory: join(directory, 'chunks') }
+    const chunkId = chunkIdOf(basename(path as string)) as number
+    const { sections } = await verifyChunk({ ...chunks, chunkId })
+    const [{ topicId, partition, section }] = sections as [OwnedSection]
+    const { clusterId } = (await readIdentity(nodeDisk, layoutOf(directory))) as WalIdentity
+    await rm(path as string)
+    const writer = await ChunkWriter.create({ ...chunks, chunkId, clusterId })
+    writer.beginSection({ topicId, partition })
+    const lastOffsetDelta = section.endOffset - section.baseOffset - 1
+    const { bytes, header } = storedEntry({
+      topicId,
+      partition,
+      baseOffset: section.baseOffset,
+      lastOffsetDelta,
+    })
+    await writer.append(bytes, header)
+    await writer.endSection()
+    await writer.finish()
+    expect((await verify(directory)).faults).toEqual([
+      { file: path, byteOffset: 64, reason: expect.stringMatching(/^the manifest says byteEnd/) },
     ])
   })
 
