@@ -304,7 +304,7 @@ export class Batcher implements BatchOwner {
       this.#nextSequence = first.baseSequence
     } else if (this.#options.isIdempotent) {
       if (!this.#host.mayRenew(cause)) return
-      for (const batch of kept) 
+      for (const batch of kept) if (batch.isMaybeWritten) batch.fail(holeError(cause))
       this.#host.needIdentity(this.#identity)
       this.#identity = undefined
     }

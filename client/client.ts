@@ -164,24 +164,25 @@ export class Client implements AsyncDisposable {
   }
 
   async #close(drainMs: number): Promise<void> {
-    const { clock } = this.#connection.settings
     for (const reader of [...this.#readers]) reader.fail(closedError())
-    const failures: unknown[] = []
-    const flushes = [...this.#producers].map((producer) =>
-      producer.close().catch((error: unknown) => void failures.push(error)),
-    )
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimer(resolve, flushes.length === 0 ? 0 : drainMs)
-      void Promise.all(flushes).then(() => {
+    const closings = [...this.#producers].map((producer) => producer.close())
+    const closed = Promise.allSettled(closings)
+    if (closings.length > 0) await this.#waitFor(closed, drainMs)
+    for (const producer of [...this.#producers]) producer.abort()
+    await this.#connection.close()
+    const failed = (await closed).find(({ status }) => status === 'rejected')
+    if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
+  }
+
+  /** As long as it takes, and `ms` at most. */
+  #waitFor(promise: Promise<unknown>, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#connection.settings.clock.setTimer(resolve, ms)
+      void promise.then(() => {
         timer.cancel()
         resolve()
       })
     })
-    for (const producer of [...this.#producers]) producer.abort()
-    await this.#connection.close()
-    // What abort() failed reaches `failures` a few microtasks later.
-    await new Promise<void>((resolve) => clock.setTimer(resolve, 0))
-    if (failures.length > 0) throw failures[0]
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -68,6 +68,9 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
   #validating: Promise<void> | undefined
   #validations = 0
   #bufferFull: MillraceError | undefined
+  /** Settles when nothing more will be sent, so that nobody waits for a schema that never answers. */
+  readonly #stopped: Promise<void>
+  #stop: () => void = () => {}
   #closing: Promise<void> | undefined
 
   /** @internal Use `client.producer`. */
@@ -77,6 +80,9 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
     surroundings: { connection: Connection; metadata: Metadata; onClosed: (producer: Producer<T>) => void },
   ) {
     this.topic = topic
+    this.#stopped = new Promise((resolve) => {
+      this.#stop = resolve
+    })
     this.#maxBufferBytes = positive('maxBufferBytes', options.maxBufferBytes ?? 32 * MIB)
     this.#room = new BufferRoom(this.#maxBufferBytes)
     this.#clock = surroundings.connection.settings.clock
@@ -244,7 +250,7 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
   }
 
   async #settledAll(): Promise<void> {
-    await this.#validating
+    await Promise.race([this.#validating, this.#stopped])
     if (this.#room.waiting > 0) {
       // Behind those who wait for room; it takes none itself.
       await new Promise<void>((resolve) => this.#room.take(0, resolve, () => resolve()))
@@ -265,6 +271,7 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
   /** Fails whatever has not been answered with CLOSED, and takes no more records. */
   abort(): void {
     this.#closing ??= DONE
+    this.#stop()
     this.#outgoing.stop(closedError())
     this.#onClosed()
   }

@@ -14,7 +14,10 @@ export type AppendDone = (error: MillraceError | null, ack: AppendAck | undefine
 
 /** Where one connection's batches come in. */
 export interface AppendSource {
-  /** Never throws: refusals come through `done`, which is called exactly once. The payload must not change until then. */
+  /**
+   * Never throws: refusals come through `done`, which is called exactly once and must not throw. The payload must not
+   * change until then.
+   */
   append(batch: AppendBatch, done: AppendDone): void
   /** Batches that no group has taken yet are refused with CLOSED; the others get their answer. */
   close(): void
@@ -32,7 +35,7 @@ export interface QueuedAppend {
   readonly queuedAtMs: number
   /** False while it is being inflated: what is behind it in its source waits. */
   ready: boolean
-  /** Set once it was answered without being written. */
+  /** Set once it was answered. */
   settled: boolean
 }
 
@@ -41,7 +44,7 @@ interface Source {
   readonly listener: SourceListener
   deficitBytes: number
   isActive: boolean
-  isPaused: boolean
+  isClosed: boolean
 }
 
 export interface AppendQueueOptions {
@@ -74,6 +77,8 @@ const INFLATING_MAX = 2
 export class AppendQueue {
   readonly #options: AppendQueueOptions
   readonly #sources = new Set<Source>()
+  /** Told to stop reading until the backlog is half empty. */
+  readonly #paused = new Set<Source>()
   #active: Source[] = []
   #bytes = 0
   #deadline: Timer | undefined
@@ -95,7 +100,7 @@ export class AppendQueue {
   }
 
   openSource(listener: SourceListener): AppendSource {
-    const source: Source = { queue: [], listener, deficitBytes: 0, isActive: false, isPaused: false }
+    const source: Source = { queue: [], listener, deficitBytes: 0, isActive: false, isClosed: false }
     this.#sources.add(source)
     return {
       append: (batch, done) => this.#append(source, batch, done),
@@ -115,6 +120,7 @@ export class AppendQueue {
     }
     try {
       if (this.#stopped !== undefined) throw this.#stopped
+      if (source.isClosed) throw new MillraceError('CLOSED')
       refuse(batch)
       const encodings = encodingsOf(batch)
       if (checkBatch(batch, encodings, limits)) {
@@ -128,8 +134,8 @@ export class AppendQueue {
     source.queue.push(item)
     this.#bytes += item.bytes
     this.#activate(source)
-    if (this.#bytes > backlogBytesMax && !source.isPaused) {
-      source.isPaused = true
+    if (this.#bytes > backlogBytesMax && !this.#paused.has(source)) {
+      this.#paused.add(source)
       source.listener.onPressure(true)
     }
     this.#watchDeadline()
@@ -141,9 +147,10 @@ export class AppendQueue {
       await new Promise<void>((resolve) => this.#waitingToInflate.push(resolve))
     this.#inflating++
     try {
-      await checkCompressed(item.batch, encodings, this.#options.limits)
+      // While it waited for its turn it may have been refused: then its bytes are nobody's any more.
+      if (!item.settled) await checkCompressed(item.batch, encodings, this.#options.limits)
     } catch (error) {
-      this.#refuseQueued(item, this.#options.refusalOf(error))
+      this.settle(item, this.#options.refusalOf(error))
     } finally {
       this.#inflating--
       this.#waitingToInflate.shift()?.()
@@ -190,22 +197,19 @@ export class AppendQueue {
     this.#active = kept
   }
 
-  /** Counts a batch out that was answered. */
-  release(item: QueuedAppend): void {
-    this.#bytes -= item.bytes
-    if (this.#bytes > this.#options.backlogBytesMax / 2) return
-    for (const source of this.#sources) {
-      if (!source.isPaused) continue
-      source.isPaused = false
-      source.listener.onPressure(false)
-    }
-  }
-
-  #refuseQueued(item: QueuedAppend, error: MillraceError): void {
+  /** Answers a batch, once, and counts it out of the backlog. */
+  settle(item: QueuedAppend, error: MillraceError | null, ack?: AppendAck): void {
     if (item.settled) return
     item.settled = true
-    this.release(item)
-    item.done(error, undefined)
+    this.#bytes -= item.bytes
+    if (this.#paused.size > 0 && this.#bytes <= this.#options.backlogBytesMax / 2) this.#resumeSources()
+    item.done(error, ack)
+  }
+
+  #resumeSources(): void {
+    const paused = [...this.#paused]
+    this.#paused.clear()
+    for (const source of paused) source.listener.onPressure(false)
   }
 
   #watchDeadline(): void {
@@ -226,25 +230,32 @@ export class AppendQueue {
     const overdueBefore = clock.monotonic() - deadlineMs
     let isWaiting = false
     for (const source of this.#sources) {
-      for (const item of source.queue) {
+      const firstTimely = source.queue.findIndex(({ queuedAtMs }) => queuedAtMs > overdueBefore)
+      if (firstTimely !== -1) isWaiting = true
+      // Out of the queue with them: while the disk stalls nobody else takes them out, and each holds its payload.
+      for (const item of source.queue.splice(0, firstTimely === -1 ? source.queue.length : firstTimely)) {
         if (item.settled) continue
-        if (item.queuedAtMs > overdueBefore) {
-          isWaiting = true
-          break
-        }
         metrics.count('backpressure')
-        this.#refuseQueued(
-          item,
-          new MillraceError('BACKPRESSURE', { retryAfterMs: Math.ceil(deadlineMs / 5) }),
-        )
+        const retryAfterMs = Math.ceil(deadlineMs / 5)
+        this.settle(item, new MillraceError('BACKPRESSURE', { retryAfterMs }))
       }
+      // The one in front may have been waiting for its inflation, and what is behind it for that.
+      this.#activate(source)
     }
     if (isWaiting) this.#watchDeadline()
+    if (!this.isEmpty) this.#options.onReady()
   }
 
   #close(source: Source): void {
+    source.isClosed = true
     this.#sources.delete(source)
-    for (const item of source.queue) this.#refuseQueued(item, new MillraceError('CLOSED'))
+    this.#paused.delete(source)
+    for (const item of source.queue.splice(0)) this.settle(item, new MillraceError('CLOSED'))
+  }
+
+  /** Refuses what comes from now on; what waits stays. */
+  refuseNew(error: MillraceError): void {
+    this.#stopped = error
   }
 
   /** Refuses everything that waits and everything that comes. */
@@ -252,7 +263,7 @@ export class AppendQueue {
     this.#stopped = error
     this.#deadline?.cancel()
     for (const source of this.#sources) {
-      for (const item of source.queue) this.#refuseQueued(item, error)
+      for (const item of source.queue.splice(0)) this.settle(item, error)
     }
   }
 }

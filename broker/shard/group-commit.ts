@@ -7,7 +7,7 @@ import type { CommittedGroup, Wal } from '../wal/wal.js'
 import { AppendCommand } from './append-command.js'
 import type { AppendQueue, QueuedAppend } from './append-queue.js'
 import { type Command, encodeCommand } from './commands.js'
-import { type AppendAck, Sequencer } from './sequencer.js'
+import { type AppendAck, type Sequenced, Sequencer } from './sequencer.js'
 import type { ShardState } from './state.js'
 
 /** A change other than an append. It is decided when its group is cut, against the state as it is then. */
@@ -97,9 +97,11 @@ export class GroupCommit {
     return Math.max(this.#options.clock.now(), this.#options.state.time)
   }
 
-  /** Queues a change; resolves with its result once it is on disk and applied. */
+  /** Queues a change; resolves with its result once it is on disk and applied. Rejects with SHUTTING_DOWN after `stop`. */
   submit<T>(change: Change<T>): Promise<T> {
     if (this.#failed !== undefined) return Promise.reject(this.#failed)
+    // A group behind the last proof would not be the one that a clean stop names.
+    if (this.#stopping) return Promise.reject(new MillraceError('SHUTTING_DOWN'))
     return new Promise<T>((resolve, reject) => {
       this.#changes.push({ change, resolve: resolve as (result: unknown) => void, reject })
       this.kick()
@@ -128,33 +130,31 @@ export class GroupCommit {
   async #run(): Promise<void> {
     if (this.#running || this.#failed !== undefined) return
     this.#running = true
-    this.#proofTimer?.cancel()
+    let group: Group | undefined
     let before: { group: Group; applied: AppliedGroup } | undefined
     try {
-      for (let group = this.#cut(); group !== undefined; group = this.#cut()) {
+      for (group = this.#cut(); group !== undefined; group = this.#cut()) {
         const startedMs = performance.now()
         const writing = this.#options.wal.commit({ commands: group.walCommands, time: group.time })
+        // It is awaited below, unless what comes first throws.
+        writing.catch(() => {})
         if (before !== undefined) this.#acknowledge(before.group, before.applied)
         before = undefined
-        let committed: CommittedGroup
-        try {
-          committed = await writing
-        } catch (error) {
-          this.#failGroup(group, error)
-          return
-        }
+        const committed = await writing
         this.#learnBandwidth(committed.bytes, performance.now() - startedMs)
         before = { group, applied: this.#apply(group, committed) }
       }
       if (before !== undefined) this.#acknowledge(before.group, before.applied)
     } catch (error) {
+      // Whatever it was, nobody is left waiting. A group that was applied is on disk, but its answers are lost with it.
+      if (before !== undefined) this.#failGroup(before.group, error)
+      if (group !== undefined) this.#failGroup(group, error)
       this.#fail(error)
-      return
     } finally {
       this.#running = false
     }
     this.#armProof()
-    if (this.#hasWork()) this.kick()
+    if (this.#failed === undefined && this.#hasWork()) this.kick()
     else for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
 
@@ -165,6 +165,7 @@ export class GroupCommit {
   }
 
   #cut(): Group | undefined {
+    if (this.#failed !== undefined) return undefined
     const group: Group = { time: this.time(), walCommands: [], commands: new Map(), answers: [], changes: [] }
     this.#sequencer.reset()
     this.#takeChanges(group)
@@ -173,6 +174,7 @@ export class GroupCommit {
     if (isProof && !this.#proofDue) return undefined
     this.#proofDue = false
     this.#lastWasProof = isProof
+    this.#cancelProof()
     return group
   }
 
@@ -210,11 +212,13 @@ export class GroupCommit {
     const bytesMax = Math.min(groupBytesMax, wanted, wal.groupBytesMax)
     let bytes = 0
     for (const command of group.walCommands) bytes += command.byteLength + DIRECTORY_ROW_BYTES
+    let isFirst = true
     queue.fill((item) => {
-      // A batch larger than a group has one to itself.
-      if (bytes > 0 && bytes + item.bytes > bytesMax) return undefined
+      // The first always fits, even a batch larger than a group: commands in every group must not keep it out for ever.
+      if (!isFirst && bytes + item.bytes > bytesMax) return undefined
       const added = this.#sequence(item, group)
       bytes += added
+      if (added > 0) isFirst = false
       return added
     })
   }
@@ -222,32 +226,25 @@ export class GroupCommit {
   /** Sequences one batch; returns the bytes that it adds to the group. A refusal is answered here. */
   #sequence(item: QueuedAppend, group: Group): number {
     const { queue, metrics } = this.#options
+    let sequenced: Sequenced
     try {
-      const sequenced = this.#sequencer.sequence(item.batch, {
-        record: group.walCommands.length,
-        time: group.time,
-      })
-      if (sequenced.kind === 'append') {
-        const { command } = sequenced
-        group.walCommands.push(command)
-        const ack = { baseOffset: command.baseOffset, appendTime: group.time, duplicate: false }
-        group.answers.push({ item, ack })
-        return command.byteLength + DIRECTORY_ROW_BYTES
-      }
-      metrics.count('produceDuplicates')
-      if (sequenced.kind === 'duplicateInGroup') {
-        group.answers.push({ item, ack: sequenced.ack })
-        return 0
-      }
-      item.settled = true
-      queue.release(item)
-      item.done(null, sequenced.ack)
+      const at = { record: group.walCommands.length, time: group.time }
+      sequenced = this.#sequencer.sequence(item.batch, at)
     } catch (error) {
       metrics.count('produceRefusals')
-      item.settled = true
-      queue.release(item)
-      item.done(this.#options.refusalOf(error), undefined)
+      queue.settle(item, this.#options.refusalOf(error))
+      return 0
     }
+    if (sequenced.kind === 'append') {
+      const { command } = sequenced
+      group.walCommands.push(command)
+      const ack = { baseOffset: command.baseOffset, appendTime: group.time, duplicate: false }
+      group.answers.push({ item, ack })
+      return command.byteLength + DIRECTORY_ROW_BYTES
+    }
+    metrics.count('produceDuplicates')
+    if (sequenced.kind === 'duplicateInGroup') group.answers.push({ item, ack: sequenced.ack })
+    else queue.settle(item, null, sequenced.ack)
     return 0
   }
 
@@ -263,14 +260,12 @@ export class GroupCommit {
   #acknowledge(group: Group, applied: AppliedGroup): void {
     const { queue, metrics } = this.#options
     for (const { item, ack } of group.answers) {
-      queue.release(item)
-      item.settled = true
       if (!ack.duplicate) {
         metrics.count('produceBatches')
         metrics.count('produceRecords', item.batch.recordCount)
         metrics.count('produceBytes', item.batch.payload.length)
       }
-      item.done(null, ack)
+      queue.settle(item, null, ack)
     }
     for (const { queued, result } of group.changes) queued.resolve(result)
     this.#options.applied(applied)
@@ -285,8 +280,10 @@ export class GroupCommit {
   /** After a short quiet time an empty group proves the last one, so that damage to it is told from a torn write. */
   #armProof(): void {
     if (this.#lastWasProof || this.#failed !== undefined || this.#options.state.applied.sequence === 0) return
-    this.#proofTimer = this.#options.clock.setTimer(
+    // Set with the first look after the group: looks that write nothing do not put it off.
+    this.#proofTimer ??= this.#options.clock.setTimer(
       () => {
+        this.#proofTimer = undefined
         this.#proofDue = true
         this.kick()
       },
@@ -295,25 +292,26 @@ export class GroupCommit {
     )
   }
 
+  #cancelProof(): void {
+    this.#proofTimer?.cancel()
+    this.#proofTimer = undefined
+  }
+
+  /** For whoever of the group has no answer yet: what was written of it only the next start finds out. */
   #failGroup(group: Group, error: unknown): void {
     const failure = storageFailed(error)
-    for (const { item } of group.answers) {
-      item.settled = true
-      this.#options.queue.release(item)
-      item.done(failure, undefined)
-    }
+    for (const { item } of group.answers) this.#options.queue.settle(item, failure)
     for (const { queued } of group.changes) queued.reject(failure)
-    this.#fail(error)
   }
 
   /** From here on nothing is written and nothing is acknowledged. */
   #fail(error: unknown): void {
     if (this.#failed !== undefined) return
-    this.#failed = storageFailed(error)
-    const notWritten = new MillraceError('STORAGE_FAILED', { outcome: 'notWritten', cause: error })
-    for (const { reject } of this.#changes.splice(0)) reject(notWritten)
-    this.#options.queue.stop(notWritten)
-    for (const resolve of this.#whenIdle.splice(0)) resolve()
+    this.#failed = new MillraceError('STORAGE_FAILED', { outcome: 'notWritten', cause: error })
+    this.#cancelProof()
+    for (const { reject } of this.#changes.splice(0)) reject(this.#failed)
+    this.#options.queue.stop(this.#failed)
+    if (!this.#running) for (const resolve of this.#whenIdle.splice(0)) resolve()
     this.#options.failed(error)
   }
 
@@ -326,18 +324,21 @@ export class GroupCommit {
   async stop(): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = true
-      this.#proofTimer?.cancel()
+      this.#options.queue.refuseNew(new MillraceError('SHUTTING_DOWN'))
       await this.#idle()
+      // What a hold kept back.
       this.#options.queue.stop(new MillraceError('SHUTTING_DOWN'))
-      if (this.#failed !== undefined || this.#lastWasProof) return
-      this.#proofDue = true
-      await this.#idle()
-      this.#proofTimer?.cancel()
+      if (this.#failed === undefined && !this.#lastWasProof) {
+        this.#proofDue = true
+        await this.#idle()
+      }
+      this.#cancelProof()
     }
   }
 
+  /** Waits until nothing is being written and nothing is left that could be. */
   async #idle(): Promise<void> {
-    if (this.#failed !== undefined || (!this.#running && !this.#hasWork())) return
+    if (!this.#running && (this.#failed !== undefined || !this.#hasWork())) return
     await new Promise<void>((resolve) => {
       this.#whenIdle.push(resolve)
       this.kick()

@@ -26,28 +26,45 @@ export class ProducerExpiry {
 
   /** `now` is broker time. The decision is logged as a list: replay needs no clock. */
   async run(now: number): Promise<void> {
-    const { state, limits, submit } = this.#options
+    const { state, limits } = this.#options
     const isOver = state.producerWindows > limits.producersMax
     if (!isOver && now - this.#lastLookMs < Math.min(INTERVAL_MS, limits.producerIdleMs)) return
     this.#lastLookMs = now
-    const windows = allWindows(state).sort((a, b) => a.lastSeen - b.lastSeen)
-    const idle = windows.filter(({ lastSeen }) => lastSeen < now - limits.producerIdleMs).length
+    const idleBefore = now - limits.producerIdleMs
+    // Sorting them all is only for when there are too many.
+    const windows = isOver ? windowsBefore(state, now + 1) : windowsBefore(state, idleBefore)
+    windows.sort((a, b) => a.lastSeen - b.lastSeen)
+    const idle = windows.filter(({ lastSeen }) => lastSeen < idleBefore).length
     const shed = Math.ceil(limits.producersMax * SHED_SHARE)
     const surplus = isOver ? state.producerWindows - limits.producersMax + shed : 0
     const expired = windows.slice(0, Math.max(idle, surplus))
-    for (let i = 0; i < expired.length; i += EXPIRED_MAX) {
-      const part = expired.slice(i, i + EXPIRED_MAX)
-      await submit({
-        decide: () => ({ commands: [{ type: 'producersExpired', windows: part }], result: undefined }),
-      })
-    }
+    const lastSeenMax = expired.at(-1)?.lastSeen ?? 0
+    for (let i = 0; i < expired.length; i += EXPIRED_MAX)
+      await this.#expire(expired.slice(i, i + EXPIRED_MAX), lastSeenMax)
+  }
+
+  /** Leaves out those that have written since they were chosen. */
+  async #expire(chosen: readonly ProducerRow[], lastSeenMax: number): Promise<void> {
+    const { state, submit } = this.#options
+    await submit({
+      decide: () => {
+        const windows = chosen.filter((row) => {
+          const producers = state.partition(row.topicId, row.partition)?.producers
+          return row.lastSeen <= lastSeenMax && producers?.get(row.producerId) === row
+        })
+        if (windows.length === 0) return { commands: [], result: undefined }
+        return { commands: [{ type: 'producersExpired', windows }], result: undefined }
+      },
+    })
   }
 }
 
-function allWindows(state: ShardState): ProducerRow[] {
+function windowsBefore(state: ShardState, lastSeenBefore: number): ProducerRow[] {
   const windows: ProducerRow[] = []
   for (const topic of state.topics.values()) {
-    for (const partition of topic.partitions) windows.push(...partition.producers.values())
+    for (const partition of topic.partitions) {
+      for (const row of partition.producers.values()) if (row.lastSeen < lastSeenBefore) windows.push(row)
+    }
   }
   return windows
 }

@@ -161,6 +161,8 @@ export class PartitionReader {
         offset: Math.max(request.offset, row.section.baseOffset),
         maxBytes,
       })
+      // Nothing but a gap up to the end of the section: no records is the answer at the durable end alone.
+      if (buffers.length === 0) return await this.read({ ...request, offset: nextOffset })
       return { ...this.#result(partition, buffers, nextOffset), source: 'chunk', release: nothing }
     } catch (error) {
       // A deleted topic takes its chunks with it: say that, not that a file is missing.

@@ -112,10 +112,13 @@ export class Sealer {
   }
 
   async #run(): Promise<void> {
+    let job: PartitionState[] = []
     try {
-      for (let job = this.#nextJob(); job.length > 0 && !this.#stopped; job = this.#nextJob())
+      for (job = this.#nextJob(); job.length > 0 && !this.#stopped; job = this.#nextJob())
         await this.#seal(job)
     } catch (error) {
+      // They are as due as before, and behind the others: one that cannot be sealed does not keep them all.
+      for (const partition of job) this.grown(partition)
       this.#pausedUntilMs = this.#options.clock.monotonic() + RETRY_MS
       if (!this.#stopped) this.#options.failed(error)
     }
@@ -166,7 +169,9 @@ export class Sealer {
       bytes = (await writer.finish()).bytes
       await failpoints.hit('sealBeforeCommit')
     } catch (error) {
-      await writer.abort()
+      await writer.abort().catch(() => {})
+      // No command names the file yet. What cannot be removed now is swept at the next start.
+      await removeChunk(chunkId).catch(() => {})
       // A topic that was deleted meanwhile is no failure: the next job goes without it.
       if (error instanceof MillraceError && error.code === 'UNKNOWN_TOPIC') return
       throw error

@@ -222,7 +222,12 @@ export class Shard {
       },
     })
     const shard = new Shard(options, layout, recovered, slabs)
-    await shard.#start()
+    try {
+      await shard.#start()
+    } catch (error) {
+      await shard.close().catch(() => {})
+      throw error
+    }
     return shard
   }
 
@@ -356,16 +361,21 @@ export class Shard {
 
   /** Once a second: what no request brings about. */
   async #keepHouse(): Promise<void> {
-    if (this.#closing !== undefined || this.#failed) return
+    if (this.#isEnding) return
     try {
       await this.#watermark.look()
       await this.#producerExpiry.run(this.time())
     } catch (error) {
-      if (!this.#failed) this.#options.onWarning('housekeeping failed; it is tried again', error)
+      if (!this.#isEnding) this.#options.onWarning('housekeeping failed; it is tried again', error)
     }
+    if (this.#isEnding) return
     this.#housekeeping = this.#options.clock.setTimer(() => void this.#keepHouse(), HOUSEKEEPING_MS, {
       unref: true,
     })
+  }
+
+  get #isEnding(): boolean {
+    return this.#closing !== undefined || this.#failed
   }
 
   #fail(error: unknown): void {

@@ -79,7 +79,8 @@ export class Tail {
       if (entry.slab !== undefined || entry.endOffset > sealedEnd) break
       this.#head++
     }
-    if (this.#head > 64 && this.#head * 2 > this.#entries.length) {
+    // Empty, or worth the copying.
+    if (this.#head === this.#entries.length || (this.#head > 64 && this.#head * 2 > this.#entries.length)) {
       this.#entries = this.#entries.slice(this.#head)
       this.#head = 0
     }

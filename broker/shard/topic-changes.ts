@@ -33,17 +33,23 @@ export function createTopicChange(
       const fault = illegalTopicName(name)
       if (fault !== undefined) throw new MillraceError('ILLEGAL_TOPIC_NAME', { message: fault })
       if (!claim(claimed, `topic ${name}`, `request ${requestId}`)) return undefined
-      const before = state.requests.get(requestId)?.result as { topicId?: TopicId } | undefined
-      const answered = before?.topicId === undefined ? undefined : state.topics.get(before.topicId)?.row
-      if (answered !== undefined) return { commands: [], result: { topic: answered, created: true } }
+      const { partitions, keyEncoding, valueEncoding } = topic
+      const before = state.requests.get(requestId)
+      const { topicId: answered } = (before?.result ?? {}) as { topicId?: TopicId }
+      if (before !== undefined && answered !== undefined) {
+        // Deleted since: a retry gets the first answer all the same, and creates nothing.
+        const row = { topicId: answered, name, partitions, keyEncoding, valueEncoding, createdAt: before.time }
+        return { commands: [], result: { topic: state.topics.get(answered)?.row ?? row, created: true } }
+      }
       const existing = state.topicsByName.get(name)?.row
       if (existing !== undefined) {
         if (topic.ifMissing) return { commands: [], result: { topic: existing, created: false } }
         throw new MillraceError('TOPIC_EXISTS', { message: `topic "${name}" exists` })
       }
+      // One creation in a group: each must see how many there are.
+      if (!claim(claimed, 'number of topics')) return undefined
       checkPartitions(state, topic, options.limits)
       const topicId = hexFromBytes(options.random.bytes(16)) as TopicId
-      const { partitions, keyEncoding, valueEncoding } = topic
       const row = { topicId, name, partitions, keyEncoding, valueEncoding, createdAt: time }
       const command = { type: 'topicCreated' as const, ...row, requestId }
       return { commands: [command], result: { topic: row, created: true } }

@@ -138,7 +138,7 @@ describe('a lost connection', () => {
   })
 
   it('is none as long as PINGs are answered', async () => {
-    const { client, types } = connectTo(broker.url, { pingIntervalMs: 5, pingTimeoutMs: 5 })
+    const { client, types } = connectTo(broker.url, { pingIntervalMs: 5, pingTimeoutMs: 5_000 })
     await client.listTopics()
     await expect.poll(() => broker.countOf('PING')).toBeGreaterThan(5)
     expect(types()).toEqual(['connected'])
@@ -251,7 +251,7 @@ describe('close', () => {
     await expect.poll(() => broker.countOf('PRODUCE')).toBe(1)
     const startMs = performance.now()
     await client.close({ drainMs: 30 })
-    expect(performance.now() - startMs).toBeLessThan(1_500)
+    expect(performance.now() - startMs).toBeLessThan(5_000)
     expect(await Promise.all(sends)).toMatchObject([
       { code: 'CLOSED', outcome: 'unknown' },
       { code: 'CLOSED', outcome: 'notWritten' },

@@ -44,7 +44,7 @@ it('a process ends by itself once its clients are closed', async () => {
     expect(line.toString()).toBe('closed\n')
     const startMs = performance.now()
     expect(await exited).toEqual([0, null])
-    expect(performance.now() - startMs).toBeLessThan(1_500)
+    expect(performance.now() - startMs).toBeLessThan(5_000)
   } finally {
     script.remove()
     await broker.stop()

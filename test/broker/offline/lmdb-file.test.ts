@@ -83,6 +83,26 @@ describe('readLmdbFile', () => {
     })
   })
 
+  test('names rows that are out of order, and a page that has two uses', async () => {
+    await fill(40)
+    const whole = await readFile(path())
+    // The meta page of the newer transaction names the root, which is a branch by now.
+    const meta = whole.readUInt32LE(152) > whole.readUInt32LE(4096 + 152) ? 0 : 4096
+    const branch = whole.readUInt32LE(meta + 136) * 4096
+    expect(whole.readUInt16LE(branch + 18)).toBe(1)
+    const swapped = Buffer.from(whole)
+    const node = (index: number): number => branch + 24 + whole.readUInt16LE(branch + 24 + 2 * index)
+    const leaf = whole.readUInt16LE(node(0)) * 4096
+    swapped.writeUInt16LE(whole.readUInt16LE(leaf + 24), leaf + 26)
+    swapped.writeUInt16LE(whole.readUInt16LE(leaf + 26), leaf + 24)
+    await writeFile(path(), swapped)
+    await expect(readLmdbFile(nodeDisk, path())).rejects.toThrow(/out of order/)
+    const doubled = Buffer.from(whole)
+    whole.copy(doubled, node(1), node(0), node(0) + 6)
+    await writeFile(path(), doubled)
+    await expect(readLmdbFile(nodeDisk, path())).rejects.toThrow(/has two uses/)
+  })
+
   test('names a page that is gone, whichever it is, unless it is free', async () => {
     const expected = await fill(30)
     const copy = join(directory, 'whole')
