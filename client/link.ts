@@ -282,21 +282,22 @@ export class Link {
   #ping(): void {
     const { clock, pingTimeoutMs } = this.#options
     const sentAtMs = clock.monotonic()
-    const answered = (frame: readonly unknown[]): void => {
-      if (frame[0] !== pong.opcode) throw unexpected(frame)
-    }
-    this.request((correlationId) => ping.write({ correlationId }), { answered, failed: () => {} })
-    const check = (onSilence: () => void): void => {
-      if (this.#receivedAtMs >= sentAtMs) this.#armPing()
-      else onSilence()
+    this.request((correlationId) => ping.write({ correlationId }), {
+      answered: (frame) => {
+        if (frame[0] !== pong.opcode) throw unexpected(frame)
+        this.#timer.cancel()
+        this.#armPing()
+      },
+      failed: () => {},
+    })
+    const failIfSilent = (): void => {
+      // Whatever has come is a sign of life; the answer may stand behind a lot of it.
+      if (this.#receivedAtMs > sentAtMs) this.#armPing()
+      else this.fail(lost(`the broker has been silent for ${pingTimeoutMs} ms after a PING`))
     }
     this.#timer = clock.setTimer(() => {
-      check(() => {
-        // A blocked event loop runs late timers before it reads the socket: give it one more turn.
-        this.#timer = clock.setTimer(() => {
-          check(() => this.fail(lost(`the broker has been silent for ${pingTimeoutMs} ms after a PING`)))
-        }, LAST_LOOK_MS)
-      })
+      // A blocked event loop runs late timers before it reads the socket: give it one more turn.
+      this.#timer = clock.setTimer(failIfSilent, LAST_LOOK_MS)
     }, pingTimeoutMs)
   }
 

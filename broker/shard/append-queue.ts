@@ -239,11 +239,8 @@ export class AppendQueue {
         const retryAfterMs = Math.ceil(deadlineMs / 5)
         this.settle(item, new MillraceError('BACKPRESSURE', { retryAfterMs }))
       }
-      // The one in front may have been waiting for its inflation, and what is behind it for that.
-      this.#activate(source)
     }
     if (isWaiting) this.#watchDeadline()
-    if (!this.isEmpty) this.#options.onReady()
   }
 
   #close(source: Source): void {

@@ -39,6 +39,9 @@ export interface CheckpointOptions {
 /** WAL bytes for each byte of a snapshot. */
 const SNAPSHOT_COST_FACTOR = 32
 
+/** Chunk files that one round removes. */
+const REMOVED_AT_ONCE_MAX = 256
+
 /**
  * Brings the manifest up to the state, and removes what is then no longer needed: chunk files without a reference, and
  * WAL segments below the manifest, the newest verified snapshot and everything unsealed. One round at a time.
@@ -70,8 +73,10 @@ export class Checkpoint {
     const { state, overlayBytesMax } = this.#options
     const { overlay } = state
     if (overlay.bytes > overlayBytesMax) this.#options.hold('overlay')
-    if (this.#isWalFull()) this.#options.hold('wal')
-    if (overlay.bytes > overlayBytesMax / 2) this.kick()
+    const isWalFull = this.#isWalFull()
+    if (isWalFull) this.#options.hold('wal')
+    // The next tick may be long off, and until then nothing lets the appends go on.
+    if (isWalFull || overlay.bytes > overlayBytesMax / 2) this.kick()
   }
 
   /** Past half of its cap the WAL is made smaller with everything that helps. */
@@ -85,6 +90,14 @@ export class Checkpoint {
     const { wal, walBytesMax } = this.#options
     const newest = wal.files.headers.at(-1)
     return wal.files.totalBytes + 2 * (newest?.bytes ?? 0) > walBytesMax
+  }
+
+  /** A whole WAL segment holds nothing unsealed any more: a round would recycle it. */
+  kickIfTrimmable(): void {
+    const { wal, state, oldestUnsealedSequence } = this.#options
+    const next = wal.files.headers[1]
+    const needed = oldestUnsealedSequence() ?? state.applied.sequence + 1
+    if (next !== undefined && next.firstSequence <= needed) this.kick()
   }
 
   kick(): void {
@@ -151,13 +164,16 @@ export class Checkpoint {
     return at
   }
 
+  /** Many at a time, for one sync of the directory: the next flush waits, and with a full overlay the appends. */
   async #removeChunks(applied: number): Promise<void> {
-    const { unreferencedChunks } = this.#options.state
-    while (unreferencedChunks[0] !== undefined && unreferencedChunks[0].sequence <= applied) {
-      const { chunkId } = unreferencedChunks[0]
-      await this.#options.chunks.remove(chunkId)
-      unreferencedChunks.shift()
-    }
+    const { state, chunks } = this.#options
+    const removable = state.unreferencedChunks.filter(({ sequence }) => sequence <= applied)
+    const now = removable.slice(0, REMOVED_AT_ONCE_MAX)
+    if (now.length === 0) return
+    await chunks.remove(now.map(({ chunkId }) => chunkId))
+    // In the order of their sequences: what came meanwhile stands behind.
+    state.unreferencedChunks.splice(0, now.length)
+    if (now.length < removable.length) this.#again = true
   }
 
   /**

@@ -176,15 +176,13 @@ export class PartitionReader {
     const partition = this.partition(at)
     const row = partition.chunks.find(({ section }) => section.maxAppendTime >= at.time)
     if (row !== undefined) {
-      const { chunkId, section, topicId } = row
-      const offset = await this.#options.chunks.findTime({
-        chunkId,
-        section,
-        topicId,
-        partition: row.partition,
-        time: at.time,
-      })
-      return Math.max(offset, partition.startOffset)
+      try {
+        const offset = await this.#options.chunks.findTime({ ...row, time: at.time })
+        return Math.max(offset, partition.startOffset)
+      } catch (error) {
+        this.partition(at)
+        throw error
+      }
     }
     const entry = partition.tail.at(partition.tail.indexAtTime(at.time))
     return entry === undefined ? partition.endOffset : Math.max(entry.baseOffset, partition.startOffset)

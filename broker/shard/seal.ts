@@ -37,6 +37,8 @@ const UNSEALED_ENTRIES_MAX = 16_384
 const READ_BYTES = 1024 * 1024
 /** Cold partitions go into one chunk up to this size. */
 const SHARED_CHUNK_FACTOR = 4
+/** How much larger a chunk becomes when sealing is behind. */
+const BEHIND_CHUNK_FACTOR = 4
 const TICK_MS = 1000
 const RETRY_MS = 1000
 
@@ -201,7 +203,10 @@ export class Sealer {
     if (offset === end) return undefined
     writer.beginSection({ topicId, partition: partition.partition })
     let bytes = 0
-    while (offset < end && bytes < chunkBytes) {
+    // Behind by several chunks, one larger file costs fewer syncs, and each sync holds up the WAL.
+    const isBehind = partition.tail.unsealedBytes >= 2 * chunkBytes
+    const wanted = isBehind ? BEHIND_CHUNK_FACTOR * chunkBytes : chunkBytes
+    while (offset < end && bytes < wanted) {
       const read = await reader.read({
         topicId,
         partition: partition.partition,

@@ -21,33 +21,12 @@ import { ProducerIds } from './producer-ids.js'
 import { PartitionReader, type ReadRequest, type ReadResult } from './read.js'
 import { type Recovered, type RecoveryReport, recover } from './recover.js'
 import { Sealer } from './seal.js'
+import type { ShardLimits } from './shard-limits.js'
 import type { ShardState } from './state.js'
 import { TailCache } from './tail-cache.js'
 import { createTopicChange, deleteTopicChange, type NewTopic } from './topic-changes.js'
 
-/** What a shard may hold and how it works; bytes and milliseconds, as in the broker's configuration. */
-export interface ShardLimits {
-  readonly recordBytesMax: number
-  readonly batchBytesMax: number
-  readonly topicsMax: number
-  readonly partitionsMax: number
-  readonly producersMax: number
-  readonly producerIdleMs: number
-  readonly walSegmentBytes: number
-  readonly walBytesMax: number
-  readonly spareWalSegments: number
-  readonly groupBytesMax: number
-  readonly walBacklogBytes: number
-  readonly backpressureDeadlineMs: number
-  readonly proofIdleMs: number
-  readonly tailCacheBytes: number
-  readonly chunkBytes: number
-  readonly chunkMaxAgeMs: number
-  readonly manifestFlushMs: number
-  readonly manifestOverlayBytesMax: number
-  readonly snapshotEveryBytes: number
-  readonly diskFreeBytesMin: number
-}
+export type { ShardLimits } from './shard-limits.js'
 
 export interface ShardOptions {
   readonly directory: string
@@ -185,9 +164,7 @@ export class Shard {
       isTooMuch: (fromSegment) => wal.files.bytesFrom(fromSegment) > limits.walBytesMax / 2,
       submit: (change) => this.#commit.submit(change),
       removeChunk: (chunkId) => this.#chunks.remove(chunkId),
-      sealed: () => {
-        if (wal.files.headers.length > 2) this.#checkpoint.kick()
-      },
+      sealed: () => this.#checkpoint.kickIfTrimmable(),
       failed: (error) => options.onWarning('sealing a chunk failed; it is tried again', error),
     })
     const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)

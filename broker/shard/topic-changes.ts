@@ -38,7 +38,14 @@ export function createTopicChange(
       const { topicId: answered } = (before?.result ?? {}) as { topicId?: TopicId }
       if (before !== undefined && answered !== undefined) {
         // Deleted since: a retry gets the first answer all the same, and creates nothing.
-        const row = { topicId: answered, name, partitions, keyEncoding, valueEncoding, createdAt: before.time }
+        const row = {
+          topicId: answered,
+          name,
+          partitions,
+          keyEncoding,
+          valueEncoding,
+          createdAt: before.time,
+        }
         return { commands: [], result: { topic: state.topics.get(answered)?.row ?? row, created: true } }
       }
       const existing = state.topicsByName.get(name)?.row

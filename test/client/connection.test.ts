@@ -148,7 +148,7 @@ describe('a lost connection', () => {
 describe('a call', () => {
   it('ends with TIMEOUT and the reason when there is no broker', async () => {
     await broker.stop()
-    const { client } = connectTo(broker.url, { requestTimeoutMs: 60 })
+    const { client } = connectTo(broker.url, { requestTimeoutMs: 500 })
     const error = await failureOf(client.createTopic(Lines))
     expect(error).toMatchObject({ code: 'TIMEOUT', outcome: 'notWritten', retriable: true })
     expect(error.message).toContain('ECONNREFUSED')
@@ -157,7 +157,7 @@ describe('a call', () => {
 
   it('ends with TIMEOUT and outcome unknown when a mutation is never answered', async () => {
     broker.script = ({ name }): Verdict => (name === 'CREATE_TOPIC' ? 'loseAnswer' : undefined)
-    const { client } = connectTo(broker.url, { requestTimeoutMs: 60 })
+    const { client } = connectTo(broker.url, { requestTimeoutMs: 500 })
     expect(await failureOf(client.createTopic(Lines))).toMatchObject({ code: 'TIMEOUT', outcome: 'unknown' })
   })
 
@@ -166,11 +166,11 @@ describe('a call', () => {
       name === 'CREATE_TOPIC' && count < 3
         ? new MillraceError('BACKPRESSURE', { retryAfterMs: 1 })
         : undefined
-    const { client } = connectTo(broker.url, { requestTimeoutMs: 200 })
+    const { client } = connectTo(broker.url)
     await client.createTopic(Lines)
     broker.script = ({ name }): Verdict =>
       name === 'DELETE_TOPIC' ? new MillraceError('DISK_FULL', { message: 'no space' }) : undefined
-    expect(await failureOf(client.deleteTopic(Lines))).toMatchObject({
+    expect(await failureOf(client.deleteTopic(Lines, { timeoutMs: 600 }))).toMatchObject({
       code: 'DISK_FULL',
       message: 'no space',
     })

@@ -247,6 +247,25 @@ describe('a slow loop', () => {
   })
 })
 
+describe('a loop that has stopped', () => {
+  it('is not sent another buffer full when the connection is made again', async () => {
+    await write(numbered(2000), Lines, 500)
+    const credits: number[] = []
+    broker.script = ({ name, fields }): Verdict => {
+      if (name === 'SUBSCRIBE') credits.push((fields as unknown as Subscribe).creditBytes)
+      return undefined
+    }
+    const stream = client.read(Lines, { from: 'earliest', bufferBytes: 5_000 })
+    await takeSome(stream, 1)
+    broker.cutAll()
+    await expect.poll(() => credits.length).toBe(2)
+    expect(credits[0]).toBe(5_000)
+    // The first delivery held about all of it, and is still here.
+    expect(credits[1]).toBeLessThan(1_500)
+    await stream.return()
+  })
+})
+
 describe('the end of an iteration', () => {
   it('unsubscribes after break', async () => {
     await write(numbered(10))
