@@ -46,7 +46,7 @@ export async function readIdentity(disk: Disk, layout: Layout): Promise<WalIdent
     })
   }
   if (format !== DATA_FORMAT || !isId(clusterId) || !isId(walId))
-    throw corrupt(layout.identity, 'it is not readable')
+    throw corrupt(layout.identity, 'it is not readable; `millrace repair` may help, or finish what it began')
   return { clusterId: clusterId as ClusterId, walId }
 }
 

@@ -39,6 +39,8 @@ const READ_BYTES = 1024 * 1024
 const SHARED_CHUNK_FACTOR = 4
 /** How much larger a chunk becomes when sealing is behind. */
 const BEHIND_CHUNK_FACTOR = 4
+/** How long a partition whose entries cannot be read is left out. */
+const UNREADABLE_MS = 60_000
 const TICK_MS = 1000
 const RETRY_MS = 1000
 
@@ -51,6 +53,8 @@ export class Sealer {
   /** Partitions with anything unsealed, longest first. */
   readonly #unsealed = new Set<PartitionState>()
   readonly #due = new Set<PartitionState>()
+  /** Partitions with damaged entries, and when to try again: one of them must not hold up the others. */
+  readonly #setAsideUntilMs = new WeakMap<PartitionState, number>()
   #chunkCounter = 0
   #running: Promise<void> | undefined
   #started = false
@@ -130,7 +134,7 @@ export class Sealer {
   #nextJob(): PartitionState[] {
     for (const partition of this.#due) {
       this.#due.delete(partition)
-      if (this.#firstUnsealed(partition) !== undefined) return [partition]
+      if (this.#firstUnsealed(partition) !== undefined && !this.#isSetAside(partition)) return [partition]
     }
     const { clock, chunkMaxAgeMs, chunkBytes, isTooMuch } = this.#options
     const aged = clock.now() - chunkMaxAgeMs
@@ -141,6 +145,7 @@ export class Sealer {
     for (const partition of this.#unsealed) {
       const first = this.#firstUnsealed(partition)
       if (first === undefined || (first.appendTime > aged && first.segment > pinned)) continue
+      if (this.#isSetAside(partition)) continue
       job.push(partition)
       bytes += Math.min(partition.tail.unsealedBytes, chunkBytes)
       if (bytes >= SHARED_CHUNK_FACTOR * chunkBytes) break
@@ -150,9 +155,15 @@ export class Sealer {
 
   #oldestSegment(): number {
     let oldest = Number.POSITIVE_INFINITY
-    for (const partition of this.#unsealed)
+    for (const partition of this.#unsealed) {
+      if (this.#isSetAside(partition)) continue
       oldest = Math.min(oldest, this.#firstUnsealed(partition)?.segment ?? oldest)
+    }
     return oldest
+  }
+
+  #isSetAside(partition: PartitionState): boolean {
+    return (this.#setAsideUntilMs.get(partition) ?? 0) > this.#options.clock.monotonic()
   }
 
   async #seal(job: readonly PartitionState[]): Promise<void> {
@@ -165,7 +176,12 @@ export class Sealer {
     let bytes = 0
     try {
       for (const partition of job) {
-        const row = await this.#writeSection(writer, partition, chunkId)
+        const row = await this.#writeSection(writer, partition, chunkId).catch((error: unknown) => {
+          if (error instanceof MillraceError && error.code === 'CORRUPT_DATA') {
+            this.#setAsideUntilMs.set(partition, this.#options.clock.monotonic() + UNREADABLE_MS)
+          }
+          throw error
+        })
         if (row !== undefined) rows.push(row)
       }
       bytes = (await writer.finish()).bytes

@@ -23,8 +23,9 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { packFrame } from '../../protocol/frame.js'
 import { produce, produced } from '../../protocol/messages/index.js'
 
-const [directory = '.', mode = 'once'] = process.argv.slice(2)
-const FILE_BYTES = 64 * 1024 * 1024
+const [directory = '.', mode = 'once', fileMib = '64'] = process.argv.slice(2)
+/** Written round and round: by default a ring as small as one WAL segment, which forgets what it acknowledged. */
+const FILE_BYTES = Number(fileMib) * 1024 * 1024
 const GROUP_BYTES_MAX = 1024 * 1024
 const CHUNK_BYTES = 8 * 1024 * 1024
 const zeros = Buffer.alloc(1024 * 1024)
@@ -36,7 +37,10 @@ const sync = promisify(fdatasync)
 function preallocated(name: string): number {
   const path = join(directory, name)
   const file = openSync(path, 'w')
-  for (let at = 0; at < FILE_BYTES; at += zeros.length) writeSync(file, zeros, 0, zeros.length, at)
+  for (let at = 0; at < FILE_BYTES; at += zeros.length) {
+    writeSync(file, zeros, 0, zeros.length, at)
+    if (at % (256 * zeros.length) === 0) fdatasyncSync(file)
+  }
   fdatasyncSync(file)
   closeSync(file)
   return openSync(path, constants.O_RDWR | constants.O_DSYNC)

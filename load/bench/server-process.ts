@@ -4,7 +4,14 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-export type ServerKind = 'broker' | 'floor once' | 'floor twice'
+export type ServerKind = 'broker' | 'floor once' | 'floor kept' | 'floor twice'
+
+/** What each floor writes: a ring of one segment, a file that holds the whole run, or a ring and new files. */
+const FLOOR_ARGUMENTS: Readonly<Record<Exclude<ServerKind, 'broker'>, readonly string[]>> = {
+  'floor once': ['once'],
+  'floor kept': ['once', '8192'],
+  'floor twice': ['twice'],
+}
 
 const broker = fileURLToPath(new URL('../../broker/millrace.cjs', import.meta.url))
 const floor = fileURLToPath(new URL('./floor.js', import.meta.url))
@@ -26,7 +33,7 @@ export class ServerProcess {
     const args =
       kind === 'broker'
         ? [broker, 'start', '--port', '0', '--data-dir', directory]
-        : [floor, directory, kind === 'floor twice' ? 'twice' : 'once']
+        : [floor, directory, ...FLOOR_ARGUMENTS[kind]]
     // The same pool for both: the broker sets it for itself.
     const env = { ...process.env, UV_THREADPOOL_SIZE: '8' }
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env })

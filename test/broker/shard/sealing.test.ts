@@ -66,6 +66,26 @@ describe('what is in the WAL', () => {
   })
 })
 
+describe('a partition whose entries in the WAL are damaged', () => {
+  test('is left out of a shared chunk, so that the others are sealed', async () => {
+    shard = await simulated.open({ chunkMaxAgeMs: 60_000, tailCacheBytes: 0 })
+    const topicId = await createTopic(shard, 'orders', 3)
+    for (let partition = 0; partition < 3; partition++) await send(topicId, partition, `in ${partition}`)
+    await simulated.clock.advanceAndSettle(1_000)
+    const path = '/data/wal/0000000000000001.wal'
+    const bytes = await simulated.disk.readFile(path)
+    simulated.disk.flipBit(path, Buffer.from(bytes).indexOf('in 1') + 3)
+    await simulated.clock.advanceAndSettle(70_000)
+    await until(() => simulated.counter('chunksSealed') === 1)
+    await expect(readAll(shard, topicId, { partition: 1 })).rejects.toMatchObject({ code: 'CORRUPT_DATA' })
+    for (const partition of [0, 2]) {
+      const { records, sources } = await readAll(shard, topicId, { partition })
+      expect(records).toEqual([{ offset: 0, value: `in ${partition}` }])
+      expect(sources).toEqual(new Set(['chunk']))
+    }
+  })
+})
+
 describe('a WAL that is full', () => {
   test('holds appends up only until it was trimmed, however rarely the manifest is flushed by the clock', async () => {
     shard = await simulated.open({
