@@ -25,7 +25,7 @@ export interface ChunkWriterOptions {
 const defaultPieceBytes = 1024 * 1024
 /** The header must fit. */
 const pieceBytesMin = 512
-const defaultSyncEveryBytes = 32 * 1024 * 1024
+const defaultSyncEveryBytes = 8 * 1024 * 1024
 
 /**
  * Writes one chunk file from start to end. Not re-entrant: await each call before the next. Until `finish` resolved
