@@ -5,10 +5,10 @@ import {
   entryHeaderFault,
   readEntryHeader,
 } from '../../protocol/entry.js'
+import { entryBodyFault } from '../../protocol/entry-check.js'
 import type { TopicId } from '../../protocol/ids.js'
 import type { DiskFile } from '../platform/disk.js'
 import { ChunkCorruption } from './corruption.js'
-import { entryBodyFault } from './entry-check.js'
 import type { ChunkSection } from './section.js'
 
 /** A section of one partition in one chunk file. */

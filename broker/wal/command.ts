@@ -1,12 +1,6 @@
 import { crc32 } from '#crc32'
-import {
-  ENTRY_HEADER_BYTES,
-  entryBytes,
-  entryHeaderFault,
-  entryPayload,
-  readEntryHeader,
-  readHeaderCrc,
-} from '../../protocol/entry.js'
+import { entryBytes, entryHeaderFault, readEntryHeader, readHeaderCrc } from '../../protocol/entry.js'
+import { entryBodyFault } from '../../protocol/entry-check.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { type DirectoryRow, NO_TOPIC } from './group.js'
 
@@ -71,7 +65,5 @@ export function entryFault(bytes: Uint8Array): string | undefined {
   if (fault !== undefined) return fault
   const header = readEntryHeader(bytes)
   if (entryBytes(header) !== bytes.length) return 'an entry has not the length that its header says'
-  if (crc32(entryPayload(bytes, header)) !== header.payloadCrc) return 'the CRC of a payload does not match'
-  const section = bytes.subarray(ENTRY_HEADER_BYTES, ENTRY_HEADER_BYTES + header.sectionBytes)
-  return crc32(section) === header.sectionCrc ? undefined : 'the CRC of an entry section does not match'
+  return entryBodyFault(bytes, header)
 }

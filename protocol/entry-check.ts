@@ -1,11 +1,5 @@
 import { crc32 } from '#crc32'
-import {
-  ENTRY_HEADER_BYTES,
-  type EntryHeader,
-  entryBytes,
-  entryHeaderFault,
-  entryPayload,
-} from '../../protocol/entry.js'
+import { ENTRY_HEADER_BYTES, type EntryHeader, entryBytes, entryHeaderFault, entryPayload } from './entry.js'
 
 /** Why the whole entry at `position`, whose header is `header`, does not verify; undefined when it does. */
 export function entryFault(source: Uint8Array, header: EntryHeader, position = 0): string | undefined {
