@@ -40,7 +40,7 @@ export async function startListener(options: ListenerOptions): Promise<Listener>
   const { limits, log, host } = options
   const http = createHttpServer({
     log,
-    socketsMax: limits.connectionsMax + limits.httpConnectionsMax,
+    socketsMax: limits.httpConnectionsMax,
     webSocketPath: WEBSOCKET_PATH,
   })
   const webSockets = new WebSocketFace({

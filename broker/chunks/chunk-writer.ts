@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { type EntryHeader, entryBytes } from '../../protocol/entry.js'
 import { entryFault } from '../../protocol/entry-check.js'
 import type { ClusterId, TopicId } from '../../protocol/ids.js'
-import type { Disk, DiskFile } from '../platform/disk.js'
+import { alignedMemory } from '../platform/aligned-memory.js'
+import { DIRECT_ALIGN_BYTES, type Disk, type DiskFile } from '../platform/disk.js'
 import { type Failpoints, noFailpoints } from '../platform/failpoints.js'
 import { chunkFileName, encodeHeader, encodeTail, type OwnedSection } from './format.js'
 import { type ChunkSection, SectionBuilder } from './section.js'
@@ -15,17 +16,21 @@ export interface ChunkWriterOptions {
   readonly chunkId: number
   readonly clusterId: ClusterId
   readonly failpoints?: Failpoints
-  /** Bytes per write; all that the writer holds in memory. */
-  readonly pieceBytes?: number
+  /** Where the file is put together; all that the writer holds. From `chunkPieces`, for one writer at a time. */
+  readonly pieces?: ChunkPieces
   /** A sync each time that so much was written, so that no single sync keeps the disk from the WAL for long. */
   readonly syncEveryBytes?: number
   readonly indexIntervalBytes?: number
 }
 
-const defaultPieceBytes = 1024 * 1024
-/** The header must fit. */
-const pieceBytesMin = 512
+const pieceBytes = 1024 * 1024
 const defaultSyncEveryBytes = 8 * 1024 * 1024
+
+/** Two pieces of a file: one is filled while the other is written. */
+export type ChunkPieces = readonly [Uint8Array, Uint8Array]
+
+/** Memory for a writer, and the next one after it. */
+export const chunkPieces = (bytes = pieceBytes): ChunkPieces => [alignedMemory(bytes), alignedMemory(bytes)]
 
 /**
  * Writes one chunk file from start to end. Not re-entrant: await each call before the next. Until `finish` resolved
@@ -34,7 +39,12 @@ const defaultSyncEveryBytes = 8 * 1024 * 1024
 export class ChunkWriter {
   readonly #options: ChunkWriterOptions
   readonly #file: DiskFile
-  readonly #piece: Uint8Array
+  /** The piece that is filled. */
+  #piece: Uint8Array
+  /** The piece that was filled before. */
+  #otherPiece: Uint8Array
+  /** The write of the other piece. */
+  #writing: Promise<void> | undefined
   readonly #syncEveryBytes: number
   readonly #indexIntervalBytes: number
   readonly #sections: OwnedSection[] = []
@@ -49,17 +59,19 @@ export class ChunkWriter {
   private constructor(options: ChunkWriterOptions, file: DiskFile) {
     this.#options = options
     this.#file = file
-    this.#piece = Buffer.allocUnsafeSlow(options.pieceBytes ?? defaultPieceBytes)
+    const [piece, otherPiece] = options.pieces ?? chunkPieces()
+    this.#piece = piece
+    this.#otherPiece = otherPiece
     this.#syncEveryBytes = options.syncEveryBytes ?? defaultSyncEveryBytes
     this.#indexIntervalBytes = options.indexIntervalBytes ?? defaultIndexIntervalBytes
-    if (this.#piece.length < pieceBytesMin)
-      throw new RangeError(`a piece has at least ${pieceBytesMin} bytes`)
+    if (this.#piece.length === 0 || this.#piece.length % DIRECT_ALIGN_BYTES !== 0)
+      throw new RangeError(`a piece is a multiple of ${DIRECT_ALIGN_BYTES} bytes`)
     this.#put(encodeHeader({ ...options, indexIntervalBytes: this.#indexIntervalBytes }))
   }
 
   /** Rejects with a DiskError, EEXIST when the chunk id was used before. */
   static async create(options: ChunkWriterOptions): Promise<ChunkWriter> {
-    const file = await options.disk.open(pathOf(options), 'create')
+    const file = await options.disk.open(pathOf(options), 'createDirect')
     return new ChunkWriter(options, file)
   }
 
@@ -109,7 +121,7 @@ export class ChunkWriter {
     if (this.#section) throw new Error('the last section was not ended')
     const failpoints = this.#options.failpoints ?? noFailpoints
     await this.#put(encodeTail(this.#options.chunkId, this.#sections, this.bytes))
-    await this.#flush()
+    await this.#flushLast()
     await failpoints.hit('chunkAfterWrite')
     await this.#file.sync()
     this.#isEnded = true
@@ -123,6 +135,7 @@ export class ChunkWriter {
   async abort(): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
+    await this.#writing?.catch(() => {})
     await this.#file.close()
     await this.#options.disk.remove(pathOf(this.#options))
   }
@@ -146,13 +159,37 @@ export class ChunkWriter {
     }
   }
 
+  /** What is left fills no block: the rest of the last one is written and cut off again. */
+  async #flushLast(): Promise<void> {
+    const bytes = this.bytes
+    const blocks = Math.ceil(this.#filled / DIRECT_ALIGN_BYTES)
+    this.#piece.fill(0, this.#filled, blocks * DIRECT_ALIGN_BYTES)
+    this.#filled = blocks * DIRECT_ALIGN_BYTES
+    if (blocks > 0) await this.#flush()
+    await this.#writing
+    if (this.#written === bytes) return
+    await this.#file.truncate(bytes)
+    this.#written = bytes
+  }
+
+  /** Begins to write the piece, once the one before is written. */
   async #flush(): Promise<void> {
-    await this.#file.write([this.#piece.subarray(0, this.#filled)], this.#written)
+    await this.#writing
+    const piece = this.#piece
+    this.#piece = this.#otherPiece
+    this.#otherPiece = piece
+    this.#writing = this.#write(piece.subarray(0, this.#filled), this.#written)
+    // Awaited with the next piece or at the end.
+    this.#writing.catch(() => {})
     this.#written += this.#filled
     this.#filled = 0
-    if (this.#written - this.#synced < this.#syncEveryBytes) return
+  }
+
+  async #write(piece: Uint8Array, position: number): Promise<void> {
+    await this.#file.write([piece], position)
+    if (position + piece.length - this.#synced < this.#syncEveryBytes) return
     await this.#file.sync()
-    this.#synced = this.#written
+    this.#synced = position + piece.length
   }
 }
 

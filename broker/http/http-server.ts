@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 
 export interface HttpServerOptions {
   readonly log: Logger
-  /** TCP connections at a time, those of WebSockets included. */
+  /** TCP connections at a time that are no WebSockets (yet). */
   readonly socketsMax: number
   /** Where WebSockets are served: a plain request there is told to upgrade. */
   readonly webSocketPath: string

@@ -9,9 +9,15 @@
  * - `readWrite`: writes are in the page cache until `sync`.
  * - `create`: a new file, open for reading and writing; fails with EEXIST if the name is taken. Its directory entry
  *   is durable only after `syncDirectory`.
+ * - `createDirect`: as `create`, but writes go past the page cache where the file system can do that. Every write is one
+ *   buffer from `alignedMemory`, a whole multiple of `DIRECT_ALIGN_BYTES`, at such a position. New blocks reach the disk
+ *   several times as fast; whoever reads them soon reads the disk.
  * - `durable`: as `readWrite`, but a write returns only once its bytes, and the size they need, are on disk (O_DSYNC).
  */
-export type OpenMode = 'read' | 'readWrite' | 'create' | 'durable'
+export type OpenMode = 'read' | 'readWrite' | 'create' | 'createDirect' | 'durable'
+
+/** The unit of sizes and positions for a `createDirect` file. */
+export const DIRECT_ALIGN_BYTES = 4096
 
 /** An open file. All positions are explicit, so any number of reads and writes may be under way at once. */
 export interface DiskFile {

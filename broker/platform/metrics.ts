@@ -37,6 +37,7 @@ export const histogramNames = [
 export const gaugeNames = [
   'connections',
   'subscriptions',
+  'frameMemoryBytes',
   'inFlightBytes',
   'walBacklogBytes',
   'walTotalBytes',

@@ -5,11 +5,14 @@ import { NodeFile } from './node-file.js'
 import { replaceFile } from './replace-file.js'
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DSYNC } = fs.constants
+/** Linux alone has it. */
+const O_DIRECT = (fs.constants as { O_DIRECT?: number }).O_DIRECT ?? 0
 
 const openFlags: Readonly<Record<OpenMode, number>> = {
   read: O_RDONLY,
   readWrite: O_RDWR,
   create: O_RDWR | O_CREAT | O_EXCL,
+  createDirect: O_RDWR | O_CREAT | O_EXCL | O_DIRECT,
   durable: O_RDWR | O_DSYNC,
 }
 
@@ -19,13 +22,15 @@ const directoryMode = 0o700
 
 /** The machine's disk, through node:fs. */
 export const nodeDisk: Disk = {
-  open: (path, mode) =>
-    new Promise<DiskFile>((resolve, reject) => {
-      fs.open(path, openFlags[mode], fileMode, (error, descriptor) => {
-        if (error) reject(DiskError.from(error, { path, operation: 'open' }))
-        else resolve(new NodeFile(path, descriptor))
-      })
-    }),
+  async open(path, mode) {
+    try {
+      return await openFile(path, openFlags[mode])
+    } catch (error) {
+      // A file system without direct writes says so here, when it has made the file.
+      if (mode !== 'createDirect' || (error as DiskError).code !== 'EINVAL') throw error
+      return await openFile(path, O_RDWR | O_CREAT)
+    }
+  },
 
   list: (directory) =>
     guard('list', directory, async () => {
@@ -90,6 +95,15 @@ export const nodeDisk: Disk = {
       const { bavail, bsize } = await fs.promises.statfs(path)
       return bavail * bsize
     }),
+}
+
+function openFile(path: string, flags: number): Promise<DiskFile> {
+  return new Promise((resolve, reject) => {
+    fs.open(path, flags, fileMode, (error, descriptor) => {
+      if (error) reject(DiskError.from(error, { path, operation: 'open' }))
+      else resolve(new NodeFile(path, descriptor, { isDirect: O_DIRECT !== 0 && (flags & O_DIRECT) !== 0 }))
+    })
+  })
 }
 
 /** With `mayBeUnreadable`, a parent that this user must not open is left alone: it is somebody else's to keep. */

@@ -12,15 +12,18 @@ type Settle<T> = (error: NodeJS.ErrnoException | null, value: T) => void
  */
 export class NodeFile implements DiskFile {
   readonly path: string
-  readonly #descriptor: number
+  #descriptor: number
+  /** Until a write was refused. One write at a time: a `createDirect` file has one writer. */
+  #isDirect: boolean
   /** Operations under way. The kernel gives a closed descriptor's number to the next file, so close must wait. */
   #pending = 0
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, options: { isDirect?: boolean } = {}) {
     this.path = path
     this.#descriptor = descriptor
+    this.#isDirect = options.isDirect ?? false
   }
 
   read(buffer: Uint8Array, position: number): Promise<number> {
@@ -95,9 +98,21 @@ export class NodeFile implements DiskFile {
 
   #writeOne(buffer: Uint8Array, position: number, settle: Settle<void>): void {
     fs.write(this.#descriptor, buffer, 0, buffer.byteLength, position, (error, written) => {
-      if (error || written === buffer.byteLength) settle(error, undefined)
+      if (error?.code === 'EINVAL' && this.#isDirect) this.#writeBuffered(buffer, position, settle)
+      else if (error || written === buffer.byteLength) settle(error, undefined)
       else if (written === 0) settle(noProgress(), undefined)
       else this.#writeOne(buffer.subarray(written), position + written, settle)
+    })
+  }
+
+  /** The file system or this memory is not fit for direct writes after all: from here on through the page cache. */
+  #writeBuffered(buffer: Uint8Array, position: number, settle: Settle<void>): void {
+    this.#isDirect = false
+    fs.open(this.path, fs.constants.O_RDWR, (error, descriptor) => {
+      if (error) return settle(error, undefined)
+      const direct = this.#descriptor
+      this.#descriptor = descriptor
+      fs.close(direct, () => this.#writeOne(buffer, position, settle))
     })
   }
 

@@ -3,8 +3,16 @@ import { HARD_LIMITS } from '../../protocol/limits.js'
 import type { SessionContext } from './context.js'
 import type { Handler } from './handlers/handler.js'
 import { HANDLERS } from './handlers/index.js'
+import type { ReceivedFrame } from './received-frame.js'
 
 const BY_OPCODE: readonly (Handler | undefined)[] = table(HANDLERS)
+
+/** Whether the handler of a frame, not unpacked yet, releases it itself. */
+export function isReleasedByHandler(bytes: Uint8Array): boolean {
+  // A short array whose first value is a small number: every frame that a client of ours sends.
+  if ((bytes[0]! & 0xf0) !== 0x90) return false
+  return BY_OPCODE[bytes[1]!]?.isReleasing === true
+}
 
 /**
  * Hands an unpacked frame to the handler of its opcode. Whatever goes wrong with a frame that could be unpacked is
@@ -13,22 +21,29 @@ const BY_OPCODE: readonly (Handler | undefined)[] = table(HANDLERS)
 export function dispatch(
   session: SessionContext,
   frame: readonly unknown[],
-  options: { frameBytes: number; isDraining: boolean },
+  options: { received: ReceivedFrame; isDraining: boolean },
 ): void {
+  const { received } = options
   const opcode = frame[0] as number
   const handler = BY_OPCODE[opcode]
   if (!handler) {
     const message = `the broker does not know opcode ${opcode}`
     session.fail(correlationIdOf(frame), new MillraceError('UNKNOWN_OPCODE', { message }))
+    received.release()
     return
   }
-  const { frameBytes } = options
   try {
     if (options.isDraining && handler.isRefusedInDrain) throw new MillraceError('SHUTTING_DOWN')
-    const pending = handler.run(session, frame, frameBytes)
-    if (pending) void settle(session, { pending, frameBytes, correlationId: correlationIdOf(frame) })
+    const pending = handler.run(session, frame, received)
+    if (pending)
+      void settle(session, {
+        pending,
+        frameBytes: received.bytes.length,
+        correlationId: correlationIdOf(frame),
+      })
   } catch (error) {
     session.fail(handler.isAnswered ? correlationIdOf(frame) : 0, error)
+    received.release()
   }
 }
 

@@ -1,3 +1,5 @@
+import { READ_BYTES } from './raw-socket.js'
+
 /**
  * In-flow: what clients send is read only as fast as it is answered. Nothing is dropped; a socket that is not read
  * fills, and TCP holds its sender back.
@@ -44,8 +46,6 @@ export class ReadGate {
 
 /** What a request costs beside its frame: closures, queue entries. Keeps a million tiny requests from being free. */
 const REQUEST_OVERHEAD_BYTES = 512
-/** Node reads a socket in pieces of at most this size, so a connection that is let in brings this much at first. */
-const READ_BYTES = 64 * 1024
 
 /**
  * The bytes that all connections together hold of requests: whole ones until they are answered, and frames that have
@@ -88,6 +88,7 @@ export class InFlightBudget {
     let room = this.#bytesMax - this.bytes
     for (const account of this.#waiting) {
       if (room > 0) {
+        // What its first read may bring.
         room -= READ_BYTES
       } else if (this.#requestBytes > 0 || this.#exempt !== undefined) {
         return
@@ -162,38 +163,5 @@ export class InFlight {
     this.setPartial(0)
     this.#isOpen = false
     this.#budget.forget(this)
-  }
-}
-
-/**
- * How much has come of a frame that is not whole. WebSocket libraries hold that privately, so it is counted at the
- * socket: messages are emitted while the piece of data that ends them is taken in, so a piece without one adds to the
- * frame under way. Off by one piece at most.
- */
-export class PartialFrame {
-  readonly #inFlight: InFlight
-  #bytes = 0
-  #sawMessage = false
-  #controlBytes = 0
-
-  constructor(inFlight: InFlight) {
-    this.#inFlight = inFlight
-  }
-
-  message(): void {
-    this.#sawMessage = true
-  }
-
-  /** A ping or pong, which may come between the pieces of a message. */
-  control(payloadBytes: number): void {
-    this.#controlBytes += 6 + payloadBytes
-  }
-
-  /** After the WebSocket has taken in `bytes` from the socket. */
-  data(bytes: number): void {
-    this.#bytes = this.#sawMessage ? 0 : Math.max(0, this.#bytes + bytes - this.#controlBytes)
-    this.#sawMessage = false
-    this.#controlBytes = 0
-    this.#inFlight.setPartial(this.#bytes)
   }
 }

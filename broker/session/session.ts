@@ -15,12 +15,13 @@ import type { Metrics } from '../platform/metrics.js'
 import { Acks } from './acks.js'
 import { CLOSE } from './close-codes.js'
 import type { SessionContext } from './context.js'
-import { dispatch } from './dispatch.js'
+import { dispatch, isReleasedByHandler } from './dispatch.js'
 import { Fetches } from './fetches.js'
-import { InFlight, type InFlightBudget, PAUSE, PartialFrame, ReadGate } from './flow-control.js'
+import { InFlight, type InFlightBudget, PAUSE, ReadGate } from './flow-control.js'
 import { Heartbeat } from './heartbeat.js'
 import type { SessionLimits } from './limits.js'
 import { Outbox } from './outbox.js'
+import { ReceivedFrame } from './received-frame.js'
 import { type DeliveryBudget, Rotation } from './rotation.js'
 import type { AppendSource, ShardFace } from './shard-face.js'
 import { Subscriptions } from './subscriptions.js'
@@ -57,8 +58,9 @@ export class Session implements SessionContext {
   readonly #gate: ReadGate
   readonly #heartbeat: Heartbeat
   readonly #helloTimer: Timer
+  readonly #onEnd: () => void
   /** Messages that were parsed before the pause took hold: at most what one read from the socket brought. */
-  #held: Buffer[] = []
+  #held: ReceivedFrame[] = []
   #source: AppendSource | undefined
   #queue: Promise<void> = Promise.resolve()
   #state: State = 'awaitingHello'
@@ -71,6 +73,8 @@ export class Session implements SessionContext {
       log: Logger
       /** From 0 to 1. */
       jitter: number
+      /** Nothing more is received. */
+      onEnd: () => void
       onClosed: () => void
     },
   ) {
@@ -83,6 +87,7 @@ export class Session implements SessionContext {
     this.brokerName = environment.brokerName
     this.#webSocket = webSocket
     this.#log = connection.log
+    this.#onEnd = connection.onEnd
     this.#gate = new ReadGate(webSocket)
     this.inFlight = new InFlight({
       gate: this.#gate,
@@ -116,7 +121,14 @@ export class Session implements SessionContext {
       ping: () => webSocket.ping(),
       onDead: (reason) => this.#drop(reason),
     })
-    this.#listen(socket, connection.onClosed)
+    this.#listen(connection.onClosed)
+  }
+
+  /** Takes a frame, whose release becomes this session's. */
+  receive(frame: ReceivedFrame): void {
+    if (this.#state === 'closed') frame.release()
+    else if (this.#outbox.isFull || this.#held.length > 0) this.#held.push(frame)
+    else this.#handle(frame)
   }
 
   get isOpen(): boolean {
@@ -186,16 +198,12 @@ export class Session implements SessionContext {
     this.fetches.hurry()
   }
 
-  #listen(socket: Socket, onClosed: () => void): void {
-    const partial = new PartialFrame(this.inFlight)
+  #listen(onClosed: () => void): void {
+    // What the intake did not take: text, fragments.
     this.#webSocket.on('message', (data: Buffer, isBinary) => {
-      partial.message()
-      this.#receive(data, isBinary)
+      if (isBinary) this.receive(new ReceivedFrame(data))
+      else this.close(CLOSE.unsupportedData, 'frames are binary')
     })
-    this.#webSocket.on('ping', (data) => partial.control(data.length))
-    this.#webSocket.on('pong', (data) => partial.control(data.length))
-    // Added after the WebSocket's own listener, so it runs when the messages in `data` have been emitted.
-    socket.on('data', (data: Buffer) => partial.data(data.length))
     // Broken framing or an oversize message: ws has sent the close code already.
     this.#webSocket.on('error', (error) => {
       this.#log.debug({ reason: error.message }, 'connection failed')
@@ -207,28 +215,24 @@ export class Session implements SessionContext {
     })
   }
 
-  #receive(data: Buffer, isBinary: boolean): void {
-    if (this.#state === 'closed') return
-    if (!isBinary) this.close(CLOSE.unsupportedData, 'frames are binary')
-    else if (this.#outbox.isFull || this.#held.length > 0) this.#held.push(data)
-    else this.#handle(data)
-  }
-
-  #handle(data: Buffer): void {
+  #handle(received: ReceivedFrame): void {
+    const kept = isReleasedByHandler(received.bytes) ? received : received.owned()
     let frame: unknown[]
     try {
-      frame = unpackFrame(data)
+      frame = unpackFrame(kept.bytes)
     } catch (error) {
+      kept.release()
       this.fail(0, error)
       this.close(CLOSE.invalidPayload, 'not a frame')
       return
     }
     if (this.#state === 'awaitingHello' && frame[0] !== hello.opcode) {
+      kept.release()
       this.fail(0, new MillraceError('HELLO_REQUIRED'))
       this.close(CLOSE.policy, 'the first frame must be HELLO')
       return
     }
-    dispatch(this, frame, { frameBytes: data.length, isDraining: this.#state === 'draining' })
+    dispatch(this, frame, { received: kept, isDraining: this.#state === 'draining' })
   }
 
   /** The client took its replies: on with what it had asked meanwhile, and with stored data. */
@@ -236,7 +240,7 @@ export class Session implements SessionContext {
     const held = this.#held
     this.#held = []
     while (held.length > 0 && !this.#outbox.isFull && this.#state !== 'closed')
-      this.#handle(held.shift() as Buffer)
+      this.#handle(held.shift() as ReceivedFrame)
     this.#held = held
     this.#rotation.resume()
   }
@@ -274,12 +278,13 @@ export class Session implements SessionContext {
     this.#state = 'closed'
     this.#helloTimer.cancel()
     this.#heartbeat.stop()
-    this.#held = []
+    for (const frame of this.#held.splice(0)) frame.release()
     this.subscriptions.closeAll()
     this.fetches.closeAll()
     this.#rotation.close()
     this.#source?.close()
     this.inFlight.close()
+    this.#onEnd()
   }
 }
 

@@ -10,8 +10,11 @@ import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import { CLOSE } from './close-codes.js'
 import { InFlightBudget } from './flow-control.js'
+import { FrameMemory } from './frame-memory.js'
+import { Intake } from './intake.js'
 import type { SessionLimits } from './limits.js'
 import { type OriginPolicy, originFault } from './origin.js'
+import { readInPlace } from './raw-socket.js'
 import { DeliveryBudget } from './rotation.js'
 import { Session, type SessionEnvironment } from './session.js'
 import type { ShardFace } from './shard-face.js'
@@ -36,6 +39,7 @@ const DRAIN_POLL_MS = 10
 /** A frame of 8 MiB in segments of 536 bytes, twice over. */
 const CHUNKS_PER_MESSAGE_MAX = 32 * 1024
 const FRAGMENTS_PER_MESSAGE_MAX = 4 * 1024
+const NOTHING = Buffer.alloc(0)
 
 /** Takes WebSocket connections on an HTTP server and runs a session on each. */
 export class WebSocketFace {
@@ -43,6 +47,7 @@ export class WebSocketFace {
   readonly #environment: SessionEnvironment
   readonly #webSockets: WebSocketServer
   readonly #sessions = new Set<Session>()
+  readonly #frameMemory: FrameMemory
   #isDraining = false
   #connectionNumber = 0
 
@@ -59,6 +64,7 @@ export class WebSocketFace {
       deliveryBudget: new DeliveryBudget(limits.deliverTotalBytesMax),
       brokerName: options.brokerName,
     }
+    this.#frameMemory = new FrameMemory({ bytesMax: limits.inFlightTotalBytesMax })
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -74,6 +80,7 @@ export class WebSocketFace {
     )
     metrics.gauge('connections', () => this.#sessions.size)
     metrics.gauge('subscriptions', () => sum(this.#sessions, (session) => session.subscriptions.count))
+    metrics.gauge('frameMemoryBytes', () => this.#frameMemory.bytesInUse)
     metrics.gauge('inFlightBytes', () => this.#environment.inFlightBudget.bytes)
   }
 
@@ -118,7 +125,13 @@ export class WebSocketFace {
       refuseUpgrade(socket, refusal)
       return
     }
-    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, socket))
+    let intake: Intake | undefined
+    const inPlace = readInPlace(socket, (bytes) => intake?.take(bytes))
+    this.#webSockets.handleUpgrade(request, inPlace, NOTHING, (webSocket) => {
+      intake = this.#open(webSocket, inPlace)
+      if (head.length > 0) intake.take(head)
+    })
+    inPlace.resume()
   }
 
   #refusal(request: IncomingMessage): { status: number; message: string } | undefined {
@@ -140,18 +153,27 @@ export class WebSocketFace {
     return undefined
   }
 
-  #open(webSocket: WebSocket, socket: Socket): void {
-    const { log, random, metrics } = this.#options
+  #open(webSocket: WebSocket, socket: Socket): Intake {
+    const { log, random, metrics, limits } = this.#options
     const { remoteAddress, remotePort } = socket
+    const intake: Intake = new Intake({
+      memory: this.#frameMemory,
+      frameBytesMax: limits.frameBytesMax,
+      onFrame: (frame) => session.receive(frame),
+      onPartial: (bytes) => session.inFlight.setPartial(bytes),
+      pass: (bytes) => socket.emit('data', bytes),
+    })
     const session: Session = new Session(this.#environment, {
       webSocket,
       socket,
       log: log.child({ connection: ++this.#connectionNumber, remote: `${remoteAddress}:${remotePort}` }),
       jitter: random.fraction(),
+      onEnd: () => intake.stop(),
       onClosed: () => this.#sessions.delete(session),
     })
     this.#sessions.add(session)
     metrics.count('connectionsOpened')
+    return intake
   }
 }
 

@@ -79,7 +79,10 @@ export class AppendQueue {
   readonly #sources = new Set<Source>()
   /** Told to stop reading until the backlog is half empty. */
   readonly #paused = new Set<Source>()
+  /** Sources with batches, in the order of their turns. */
   #active: Source[] = []
+  /** Those that had none a moment ago: their turn comes first, so that a lone batch does not wait behind bulk. */
+  readonly #fresh: Source[] = []
   #bytes = 0
   #deadline: Timer | undefined
   #inflating = 0
@@ -96,7 +99,7 @@ export class AppendQueue {
   }
 
   get isEmpty(): boolean {
-    return this.#active.length === 0
+    return this.#active.length === 0 && this.#fresh.length === 0
   }
 
   openSource(listener: SourceListener): AppendSource {
@@ -163,7 +166,7 @@ export class AppendQueue {
   #activate(source: Source): void {
     if (source.isActive || source.queue[0]?.ready !== true) return
     source.isActive = true
-    this.#active.push(source)
+    this.#fresh.push(source)
   }
 
   /**
@@ -172,6 +175,7 @@ export class AppendQueue {
    */
   fill(take: (item: QueuedAppend) => number | undefined): void {
     const kept: Source[] = []
+    this.#active.unshift(...this.#fresh.splice(0))
     while (this.#active.length > 0) {
       const source = this.#active.shift() as Source
       source.deficitBytes += QUANTUM_BYTES

@@ -66,6 +66,8 @@ export interface AppliedGroup {
 /** What a write may take, so that a small request behind it does not wait long. */
 const GROUP_MS_MAX = 2
 const GROUP_BYTES_FLOOR = 256 * 1024
+/** Batches up to this size do not wait until larger ones beside them are written. */
+const SMALL_BATCH_BYTES = 16 * 1024
 
 /**
  * The write loop of a shard. It clocks itself: while a group is being written requests gather, and the next group is cut
@@ -85,6 +87,7 @@ export class GroupCommit {
   #proofDue = false
   #lastWasProof = false
   #bytesPerMs = 512 * 1024
+  #wasExpress = false
   #whenIdle: (() => void)[] = []
 
   constructor(options: GroupCommitOptions) {
@@ -213,7 +216,18 @@ export class GroupCommit {
     let bytes = 0
     for (const command of group.walCommands) bytes += command.byteLength + DIRECTORY_ROW_BYTES
     let isFirst = true
+    let isSmall = true
+    const wasExpress = this.#wasExpress
+    this.#wasExpress = false
     queue.fill((item) => {
+      // Small ones go ahead in a group of their own, but not twice in a row: each write has its price.
+      if (item.bytes > SMALL_BATCH_BYTES) {
+        if (isSmall && !isFirst && !wasExpress) {
+          this.#wasExpress = true
+          return undefined
+        }
+        isSmall = false
+      }
       // The first always fits, even a batch larger than a group: commands in every group must not keep it out for ever.
       if (!isFirst && bytes + item.bytes > bytesMax) return undefined
       const added = this.#sequence(item, group)

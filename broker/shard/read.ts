@@ -126,23 +126,38 @@ export class PartitionReader {
   }
 
   async #readWal(partition: PartitionState, index: number, request: ReadRequest): Promise<ReadResult> {
-    const { metrics, segments } = this.#options
+    const { metrics, segments, slabs } = this.#options
     const run = walRun(partition, index, request.maxBytes)
     const first = run[0] as TailEntry
     const last = run.at(-1) as TailEntry
-    const bytes = Buffer.allocUnsafeSlow(last.position + last.bytes - first.position)
+    const length = last.position + last.bytes - first.position
+    const slab = slabs.take(length)
+    let isHeld = true
+    const release = (): void => {
+      if (isHeld) slabs.release(slab)
+      isHeld = false
+    }
+    const bytes = slab.buffer.subarray(0, length)
     metrics.count('cacheMisses')
     metrics.count('walReads')
-    const read = await segments.read(first.segment, bytes, first.position)
-    // The segment went while we waited: what we want is in a chunk by now, or the topic is gone.
-    if (read === undefined) return this.read(request)
-    const buffers = run.map((entry) => {
-      const start = entry.position - first.position
-      const buffer = bytes.subarray(start, start + entry.bytes)
-      checkEntry(buffer, partition, entry, segments.path(entry.segment))
-      return buffer
-    })
-    return { ...this.#result(partition, buffers, last.endOffset), source: 'wal', release: nothing }
+    try {
+      const read = await segments.read(first.segment, bytes, first.position)
+      // The segment went while we waited: what we want is in a chunk by now, or the topic is gone.
+      if (read === undefined) {
+        release()
+        return await this.read(request)
+      }
+      const buffers = run.map((entry) => {
+        const start = entry.position - first.position
+        const buffer = bytes.subarray(start, start + entry.bytes)
+        checkEntry(buffer, partition, entry, segments.path(entry.segment))
+        return buffer
+      })
+      return { ...this.#result(partition, buffers, last.endOffset), source: 'wal', release }
+    } catch (error) {
+      release()
+      throw error
+    }
   }
 
   async #readChunk(partition: PartitionState, request: ReadRequest): Promise<ReadResult> {

@@ -1,7 +1,7 @@
 import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { ClusterId } from '../../protocol/ids.js'
-import { ChunkWriter } from '../chunks/chunk-writer.js'
+import { type ChunkPieces, ChunkWriter, chunkPieces } from '../chunks/chunk-writer.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Disk } from '../platform/disk.js'
@@ -56,6 +56,8 @@ export class Sealer {
   /** Partitions with damaged entries, and when to try again: one of them must not hold up the others. */
   readonly #setAsideUntilMs = new WeakMap<PartitionState, number>()
   #chunkCounter = 0
+  /** One chunk at a time is written. */
+  #pieces: ChunkPieces | undefined
   #running: Promise<void> | undefined
   #started = false
   #stopped = false
@@ -171,7 +173,15 @@ export class Sealer {
       this.#options
     const startedMs = performance.now()
     const chunkId = state.shardEpoch * 2 ** 32 + this.#chunkCounter++
-    const writer = await ChunkWriter.create({ disk, directory, chunkId, clusterId, failpoints })
+    this.#pieces ??= chunkPieces()
+    const writer = await ChunkWriter.create({
+      disk,
+      directory,
+      chunkId,
+      clusterId,
+      failpoints,
+      pieces: this.#pieces,
+    })
     const rows: ChunkRow[] = []
     let bytes = 0
     try {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import type { Disk, DiskFile } from '../platform/disk.js'
+import { alignedMemory } from '../platform/aligned-memory.js'
+import { DIRECT_ALIGN_BYTES, type Disk, type DiskFile } from '../platform/disk.js'
 import {
   encodeSegmentHeader,
   type SegmentHeader,
@@ -8,7 +9,7 @@ import {
   spareNumber,
 } from './segment.js'
 
-const ZEROS = new Uint8Array(1024 * 1024)
+const ZEROS = alignedMemory(1024 * 1024)
 
 interface OpenSegment {
   readonly header: SegmentHeader
@@ -147,11 +148,11 @@ export class SegmentFiles {
 
   async #writeZeros(bytes: number): Promise<string> {
     const path = join(this.directory, spareFileName(this.#nextSpare++))
-    const file = await this.#disk.open(path, 'create')
+    const file = await this.#disk.open(path, bytes % DIRECT_ALIGN_BYTES === 0 ? 'createDirect' : 'create')
     try {
       for (let at = 0; at < bytes; at += ZEROS.length) {
         await file.write([ZEROS.subarray(0, Math.min(ZEROS.length, bytes - at))], at)
-        // In pieces: one long sync would stand in front of the WAL's own writes.
+        // In pieces: where the page cache takes it, one long sync would stand in front of the WAL's own writes.
         if (at % (8 * ZEROS.length) === 0) await file.sync()
       }
       await file.sync()

@@ -1,7 +1,7 @@
 /**
  * The floor: the least that a durable WebSocket log must do, and nothing else. A frame is unpacked, its payload is written
  * to a preallocated O_DSYNC file, one write at a time with all that came meanwhile, then acknowledged. With `twice` every
- * byte is read back and written to a second file that is synced every 8 MiB, as sealing does.
+ * byte is read back and written past the page cache to a second file that is synced every 8 MiB, as sealing does.
  */
 import {
   closeSync,
@@ -84,11 +84,14 @@ async function drain(): Promise<void> {
   isWriting = false
 }
 
+/** Of WebAssembly: it begins on a page, as direct writes need it. */
+const piece = Buffer.from(new WebAssembly.Memory({ initial: 16, maximum: 16 }).buffer)
+const NEW_DIRECT = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_DIRECT
+
 async function seal(): Promise<void> {
-  const piece = Buffer.allocUnsafe(1024 * 1024)
   while (unsealed >= CHUNK_BYTES) {
     // A new file each time: what is sealed takes new blocks of the disk, as it does for a log that grows.
-    const file = openSync(join(directory, `${chunkCount++}.chunk`), 'w')
+    const file = openSync(join(directory, `${chunkCount++}.chunk`), NEW_DIRECT)
     for (let at = 0; at < CHUNK_BYTES; at += piece.length) {
       await readAt(log, piece, 0, piece.length, at)
       await writeAt(file, piece, 0, piece.length, at)

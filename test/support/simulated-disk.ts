@@ -147,7 +147,8 @@ export class SimulatedDisk implements Disk {
   open(path: string, mode: OpenMode): Promise<DiskFile> {
     return this.perform('open', path, {
       begin: () => {
-        if (mode !== 'create') return new SimulatedFile(this, path, this.inode(path, 'open'), mode)
+        if (mode !== 'create' && mode !== 'createDirect')
+          return new SimulatedFile(this, path, this.inode(path, 'open'), mode)
         const { directory, name } = this.#entry(path, 'open')
         if (directory.cached.has(name)) throw new DiskError({ code: 'EEXIST', path, operation: 'open' })
         const inode = new SimulatedInode()

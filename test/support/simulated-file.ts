@@ -1,4 +1,10 @@
-import { DiskError, type DiskFile, type DiskOperation, type OpenMode } from '../../broker/platform/disk.js'
+import {
+  DIRECT_ALIGN_BYTES,
+  DiskError,
+  type DiskFile,
+  type DiskOperation,
+  type OpenMode,
+} from '../../broker/platform/disk.js'
 import type { SimulatedDisk } from './simulated-disk.js'
 import type { SimulatedInode, WriteInFlight } from './simulated-inode.js'
 
@@ -36,6 +42,7 @@ export class SimulatedFile implements DiskFile {
     return this.#run('write', async () => {
       this.#mustBeWritable('write')
       const bytes = new Uint8Array(Buffer.concat(buffers))
+      if (this.#mode === 'createDirect') mustBeAligned(bytes.length, position)
       const durable = this.#mode === 'durable'
       await this.#disk.perform('write', this.path, {
         begin: () => this.#beginWrite(bytes, position),
@@ -122,4 +129,10 @@ export class SimulatedFile implements DiskFile {
     const fits = this.#inode.cached.growth(position, part.byteLength) <= this.#disk.free()
     if (part.byteLength > 0 && fits) this.#inode.write(part, position).fail(options)
   }
+}
+
+/** As the kernel does, without a fallback: a test is to see it. */
+function mustBeAligned(bytes: number, position: number): void {
+  if (bytes % DIRECT_ALIGN_BYTES === 0 && position % DIRECT_ALIGN_BYTES === 0) return
+  throw new Error(`a direct write of ${bytes} bytes at ${position} is not aligned`)
 }

@@ -4,7 +4,8 @@ import { handler } from './handler.js'
 /** Everything that can be wrong with a batch is for the shard to say. */
 export const produceHandler = handler(
   produce,
-  (session, batch, frameBytes) => {
+  (session, batch, received) => {
+    const frameBytes = received.bytes.length
     const { inFlight, acks, clock, metrics } = session
     const startMs = clock.monotonic()
     inFlight.begin(frameBytes)
@@ -13,8 +14,10 @@ export const produceHandler = handler(
       else session.fail(batch.correlationId, error)
       metrics.observe('produceMs', clock.monotonic() - startMs)
       inFlight.end(frameBytes)
+      // The batch lies in the WAL's memory now, or nowhere.
+      received.release()
     })
     return undefined
   },
-  { isRefusedInDrain: true },
+  { isRefusedInDrain: true, isReleasing: true },
 )

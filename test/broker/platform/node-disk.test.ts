@@ -2,6 +2,8 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { alignedMemory } from '../../../broker/platform/aligned-memory.js'
+import { DIRECT_ALIGN_BYTES } from '../../../broker/platform/disk.js'
 import { nodeDisk } from '../../../broker/platform/node-disk.js'
 
 // ES module exports cannot be spied on, so the calls under test are wrapped where the module is loaded.
@@ -21,6 +23,50 @@ afterEach(() => {
 type Callback = (error: NodeJS.ErrnoException | null, bytes: number) => void
 
 describe('nodeDisk', () => {
+  it('writes past the page cache what is aligned', async () => {
+    const file = await nodeDisk.open(join(root, 'direct'), 'createDirect')
+    const flags = vi.mocked(fs.open).mock.calls.at(-1)?.[1] as unknown as number
+    expect(flags & (fs.constants.O_DIRECT ?? 0)).toBe(fs.constants.O_DIRECT ?? 0)
+    const block = alignedMemory(DIRECT_ALIGN_BYTES * 3).fill(5)
+    await file.write([block], DIRECT_ALIGN_BYTES)
+    await file.truncate(DIRECT_ALIGN_BYTES * 2 + 7)
+    await file.sync()
+    await file.close()
+    const content = await nodeDisk.readFile(join(root, 'direct'))
+    expect(content.length).toBe(DIRECT_ALIGN_BYTES * 2 + 7)
+    expect(content.indexOf(5)).toBe(DIRECT_ALIGN_BYTES)
+    await expect(nodeDisk.open(join(root, 'direct'), 'createDirect')).rejects.toMatchObject({
+      code: 'EEXIST',
+    })
+  })
+
+  it('writes through the page cache where the file system refuses direct writes', async () => {
+    const { open } = await vi.importActual<typeof fs>('node:fs')
+    const refused = Object.assign(new Error('EINVAL'), { code: 'EINVAL' })
+    // As tmpfs before Linux 6.6: the file is made, the call fails.
+    vi.mocked(fs.open).mockImplementationOnce(((path: string, flags: number, mode: number, done: Callback) =>
+      open(path, flags & ~(fs.constants.O_DIRECT ?? 0), mode, (_, descriptor) =>
+        fs.close(descriptor, () => done(refused, 0)),
+      )) as typeof fs.open)
+    const file = await nodeDisk.open(join(root, 'a'), 'createDirect')
+    await file.write([new Uint8Array(DIRECT_ALIGN_BYTES).fill(1)], 0)
+    await file.close()
+    expect((await nodeDisk.readFile(join(root, 'a'))).length).toBe(DIRECT_ALIGN_BYTES)
+  })
+
+  it('goes on through the page cache when it is the write that is refused', async () => {
+    const file = await nodeDisk.open(join(root, 'a'), 'createDirect')
+    const refused = Object.assign(new Error('EINVAL'), { code: 'EINVAL' })
+    vi.mocked(fs.write).mockImplementationOnce(((...args: unknown[]) =>
+      (args.at(-1) as Callback)(refused, 0)) as unknown as typeof fs.write)
+    await file.write([new Uint8Array(DIRECT_ALIGN_BYTES).fill(1)], 0)
+    await file.write([new Uint8Array(DIRECT_ALIGN_BYTES).fill(2)], DIRECT_ALIGN_BYTES)
+    await file.sync()
+    await file.close()
+    const content = await nodeDisk.readFile(join(root, 'a'))
+    expect([content.length, content[0], content.at(-1)]).toEqual([2 * DIRECT_ALIGN_BYTES, 1, 2])
+  })
+
   it('goes on after short writes until every byte is written', async () => {
     const { write, writev } = await vi.importActual<typeof fs>('node:fs')
     const file = await nodeDisk.open(join(root, 'a'), 'create')

@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import {
-  InFlight,
-  InFlightBudget,
-  PAUSE,
-  PartialFrame,
-  ReadGate,
-} from '../../../broker/session/flow-control.js'
+import { InFlight, InFlightBudget, PAUSE, ReadGate } from '../../../broker/session/flow-control.js'
+import { READ_BYTES } from '../../../broker/session/raw-socket.js'
 import {
   credit,
   fetch,
@@ -33,7 +28,7 @@ class FakeSocket {
 function account(budget: InFlightBudget, bytesMax = 1_000_000) {
   const socket = new FakeSocket()
   const inFlight = new InFlight({ gate: new ReadGate(socket), budget, bytesMax })
-  return { socket, inFlight, partial: new PartialFrame(inFlight) }
+  return { socket, inFlight }
 }
 
 describe('a read gate', () => {
@@ -64,36 +59,35 @@ describe('the in-flight budget', () => {
   })
 
   it('pauses whoever brings more past the common cap, and lets them in again in turn', () => {
-    const budget = new InFlightBudget(100 * KIB)
+    const budget = new InFlightBudget(READ_BYTES + 40 * KIB)
     const [a, b, c] = [account(budget), account(budget), account(budget)]
-    a.inFlight.begin(90 * KIB)
+    a.inFlight.begin(READ_BYTES + 30 * KIB)
     b.inFlight.begin(20 * KIB)
-    c.inFlight.begin(20 * KIB)
+    c.inFlight.begin(21 * KIB)
     expect([a, b, c].map(({ socket }) => socket.isPaused)).toEqual([false, true, true])
-    a.inFlight.end(90 * KIB)
-    // Room for 60 KiB, which is less than one read from a socket may bring: one at a time.
+    a.inFlight.end(READ_BYTES + 30 * KIB)
+    // What is left is less than one read from a socket may bring: one at a time.
     expect([b, c].map(({ socket }) => socket.isPaused)).toEqual([false, true])
     b.inFlight.end(20 * KIB)
     expect(c.socket.isPaused).toBe(false)
-    c.inFlight.end(20 * KIB)
+    c.inFlight.end(21 * KIB)
     expect(budget.bytes).toBe(0)
   })
 
   it('counts frames that have come in part, and lets one of them at a time be read to its end', () => {
     const budget = new InFlightBudget(100 * KIB)
     const all = [account(budget), account(budget), account(budget)]
-    for (const { partial } of all) partial.data(40 * KIB)
+    for (const { inFlight } of all) inFlight.setPartial(40 * KIB)
     const isPaused = () => all.map(({ socket }) => socket.isPaused)
     // 120 KiB of parts and nothing that an answer could free: the last to come may go on.
     expect(isPaused()).toEqual([false, false, false])
-    all[0]?.partial.data(10 * KIB)
-    all[1]?.partial.data(10 * KIB)
+    all[0]?.inFlight.setPartial(50 * KIB)
+    all[1]?.inFlight.setPartial(50 * KIB)
     expect(isPaused()).toEqual([true, true, false])
-    all[2]?.partial.data(60 * KIB)
+    all[2]?.inFlight.setPartial(100 * KIB)
     expect(isPaused()).toEqual([true, true, false])
     all[2]?.inFlight.begin(100 * KIB)
-    all[2]?.partial.message()
-    all[2]?.partial.data(5 * KIB)
+    all[2]?.inFlight.setPartial(0)
     expect(isPaused()).toEqual([true, true, true])
     all[2]?.inFlight.end(100 * KIB)
     // The first in the queue with a frame to finish; the third has none and waits for room.
@@ -104,23 +98,13 @@ describe('the in-flight budget', () => {
   it('lets the next in when the one that may finish its frame is lost', () => {
     const budget = new InFlightBudget(100 * KIB)
     const [a, b] = [account(budget), account(budget)]
-    a.partial.data(110 * KIB)
-    b.partial.data(110 * KIB)
+    a.inFlight.setPartial(110 * KIB)
+    b.inFlight.setPartial(110 * KIB)
     expect([a.socket.isPaused, b.socket.isPaused]).toEqual([false, true])
     a.inFlight.close()
     expect(b.socket.isPaused).toBe(false)
     b.inFlight.close()
-    b.partial.data(50 * KIB)
-    expect(budget.bytes).toBe(0)
-  })
-
-  it('does not take pings and pongs for parts of a frame', () => {
-    const budget = new InFlightBudget(100 * KIB)
-    const { partial } = account(budget)
-    for (let i = 0; i < 1_000; i++) {
-      partial.control(10)
-      partial.data(16)
-    }
+    b.inFlight.setPartial(50 * KIB)
     expect(budget.bytes).toBe(0)
   })
 })
@@ -138,7 +122,7 @@ describe('a connection that sends more than is answered', () => {
     await eventually(() => shard.pendingBytes > inFlightBytesMax - 101 * KIB)
     await quiet()
     // What one read from the socket brought before the pause took hold comes on top, and the frame that went over.
-    expect(shard.pendingBytes).toBeLessThan(inFlightBytesMax + 200 * KIB)
+    expect(shard.pendingBytes).toBeLessThan(inFlightBytesMax + READ_BYTES + 200 * KIB)
     expect(await other.request(ping, {}, pong)).toBeDefined()
     shard.autoCommit = true
     shard.commit()

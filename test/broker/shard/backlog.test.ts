@@ -162,6 +162,32 @@ describe('groups', () => {
     expect(groups - before).toBeLessThanOrEqual(3)
   })
 
+  test('take small batches ahead of large ones, alone, but never twice in a row', async () => {
+    const stall = simulated.stall('walBeforeWrite')
+    const [bulk, small] = [new Connection(), new Connection()]
+    const groupsOfBulk: number[] = []
+    const groupsOfSmall: number[] = []
+    const large = (): void =>
+      bulk.send(textBatch(['x'.repeat(60 * KIB)], { topicId }), () => {
+        groupsOfBulk.push(simulated.counter('walGroups'))
+      })
+    const sendSmall = (): void =>
+      small.send(textBatch(['x'], { topicId }), () => {
+        groupsOfSmall.push(simulated.counter('walGroups'))
+        if (groupsOfSmall.length < 10) sendSmall()
+      })
+    for (let i = 0; i < 200; i++) large()
+    await stall.held()
+    sendSmall()
+    stall.release()
+    await until(() => groupsOfBulk.length === 200 && groupsOfSmall.length === 10)
+    expect(groupsOfBulk).not.toContain(groupsOfSmall[0])
+    // Each comes with the answer to the one before: every other group at most is without bulk.
+    const alone = groupsOfSmall.filter((group) => !groupsOfBulk.includes(group))
+    expect(alone.length).toBeGreaterThan(2)
+    expect(alone.every((group) => !alone.includes(group + 1))).toBe(true)
+  })
+
   test('take a batch larger than a group even while every group has commands of its own', async () => {
     await simulated.close()
     shard = await simulated.open({ groupBytesMax: 16 * KIB })
