@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { resolveOptions } from './config/load.js'
 import type { BrokerConfig, BrokerOptions } from './config/schema.js'
+import { Coordinator } from './groups/coordinator.js'
 import { type Listener, startListener } from './listener.js'
 import { type Logger, openLog } from './log.js'
 import { LmdbStore } from './manifest/lmdb-store.js'
@@ -81,8 +82,19 @@ export async function startBroker(
     })
     opened.push(() => shard.close())
     logRecovery(log, shard.report)
+    const groups = new Coordinator({
+      shard,
+      clock,
+      random,
+      metrics,
+      failpoints,
+      limits: config,
+      onWarning: (message, error) => log.warn({ err: error }, message),
+    })
+    opened.push(async () => groups.close())
     const listener: Listener = await startListener({
       shard,
+      groups,
       limits: sessionLimits(config),
       clock,
       random,

@@ -6,12 +6,14 @@ import type { Clock } from './platform/clock.js'
 import type { Failpoints } from './platform/failpoints.js'
 import type { Metrics } from './platform/metrics.js'
 import type { Random } from './platform/random.js'
+import type { GroupsFace } from './session/groups-face.js'
 import type { SessionLimits } from './session/limits.js'
 import type { ShardFace } from './session/shard-face.js'
 import { WebSocketFace } from './session/websocket-server.js'
 
 export interface ListenerOptions {
   readonly shard: ShardFace
+  readonly groups: GroupsFace
   readonly limits: SessionLimits
   readonly clock: Clock
   readonly random: Random

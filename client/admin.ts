@@ -1,13 +1,17 @@
 import type { Encoding } from '../protocol/encodings.js'
 import { MillraceError } from '../protocol/error-codes.js'
+import { HARD_LIMITS } from '../protocol/limits.js'
 import { listOffsets, OFFSET_AT, offsetsListed } from '../protocol/messages/fetch.js'
 import type { TopicDescription } from '../protocol/messages/metadata.js'
 import { createTopic, deleteTopic, topicCreated, topicDeleted } from '../protocol/messages/topic.js'
+import { alterTopic, deleteBefore, recordsDeleted, topicAltered } from '../protocol/messages/topic-admin.js'
 import type { Connection } from './connection.js'
+import { illegalArgument } from './errors.js'
 import type { Metadata } from './metadata.js'
 import { newRequestId } from './random.js'
 import { request } from './request.js'
 import { type AnyTopic, topicDifference, topicMismatch } from './topic.js'
+import { patchOf, settingsInForce, type TopicSettings, type TopicSettingsInForce } from './topic-options.js'
 
 /** Options of every single call. */
 export interface CallOptions {
@@ -17,12 +21,24 @@ export interface CallOptions {
   readonly signal?: AbortSignal
 }
 
-export interface CreateTopicOptions extends CallOptions {
+export interface CreateTopicOptions extends CallOptions, TopicSettings {
   /** Default 1; cannot be changed later. */
   readonly partitions?: number
 }
 
-export interface TopicInfo {
+export interface AlterTopicOptions extends CallOptions, TopicSettings {}
+
+/** What a deletion has done. */
+export interface DeletedRecords {
+  /** The first offset that is there now. */
+  readonly startOffset: number
+  /** Offsets that went. */
+  readonly records: number
+  /** Of chunks that went whole; the disk has them back a little later. */
+  readonly bytes: number
+}
+
+export interface TopicInfo extends TopicSettingsInForce {
   readonly name: string
   /** 32 hex digits; a topic made anew under the same name has another. */
   readonly topicId: string
@@ -31,6 +47,8 @@ export interface TopicInfo {
   readonly valueEncoding: Encoding
   /** Broker time, milliseconds since 1970. */
   readonly createdAt: number
+  /** Written by the broker alone. */
+  readonly internal: boolean
 }
 
 export interface PartitionInfo {
@@ -96,8 +114,52 @@ export class Admin {
       keyEncoding: topic.key.encoding,
       valueEncoding: topic.value.encoding,
       ifMissing,
+      ...this.#options(options),
     }
     return request(this.#connection, [createTopic, topicCreated], fields, { ...options, isMutation: true })
+  }
+
+  /** None where none are set: older brokers know of no options. */
+  #options({ retention, dedupWindowMs }: TopicSettings) {
+    if (retention === undefined && dedupWindowMs === undefined) return {}
+    return {
+      options: patchOf({ ...(retention && { retention }), ...(dedupWindowMs && { dedupWindowMs }) }).options,
+    }
+  }
+
+  async alter(topic: AnyTopic | string, options: AlterTopicOptions): Promise<TopicSettingsInForce> {
+    const { retention, dedupWindowMs, ...call } = options
+    const fields = {
+      requestId: newRequestId(this.#connection.settings.random),
+      name: nameOf(topic),
+      ...patchOf({ ...(retention && { retention }), ...(dedupWindowMs !== undefined && { dedupWindowMs }) }),
+    }
+    const answer = await request(this.#connection, [alterTopic, topicAltered], fields, {
+      ...call,
+      isMutation: true,
+    })
+    return settingsInForce(answer.options)
+  }
+
+  async deleteBefore(
+    topic: AnyTopic | string,
+    { partition, offset }: { partition: number; offset: number | 'end' },
+    options: CallOptions,
+  ): Promise<DeletedRecords> {
+    const { topicId } = await this.#metadata.describe(nameOf(topic), options)
+    const fields = {
+      requestId: newRequestId(this.#connection.settings.random),
+      topicId,
+      partition: wholeNumber('partition', partition),
+      offset: offset === 'end' ? HARD_LIMITS.uintMax : wholeNumber('offset', offset),
+    }
+    const { startOffset, records, bytes } = await request(
+      this.#connection,
+      [deleteBefore, recordsDeleted],
+      fields,
+      { ...options, isMutation: true },
+    )
+    return { startOffset, records, bytes }
   }
 
   async delete(topic: AnyTopic | string, options: CallOptions): Promise<void> {
@@ -112,8 +174,8 @@ export class Admin {
     this.#metadata.forget(name)
   }
 
-  list(options: CallOptions): Promise<TopicInfo[]> {
-    return this.#metadata.list(options)
+  async list(options: CallOptions): Promise<TopicInfo[]> {
+    return (await this.#metadata.list(options)).map(infoOf)
   }
 
   async describe(topic: AnyTopic | string, options: CallOptions): Promise<TopicDetails> {
@@ -124,7 +186,7 @@ export class Admin {
       startOffset,
       endOffset,
     }))
-    return { ...description, partitions }
+    return { ...infoOf(description), partitions }
   }
 
   async offsets(topic: AnyTopic | string, at: OffsetAt, options: CallOptions): Promise<PartitionOffset[]> {
@@ -167,3 +229,12 @@ function timeOf(date: Date): number {
 }
 
 const nameOf = (topic: AnyTopic | string): string => (typeof topic === 'string' ? topic : topic.name)
+
+function infoOf({ options, internal = false, ...rest }: TopicDescription): TopicInfo {
+  return { ...rest, ...settingsInForce(options), internal }
+}
+
+function wholeNumber(what: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  throw illegalArgument(`${what} is a whole number from 0 on, not ${value}`)
+}

@@ -1,11 +1,18 @@
 import { crc32 } from '#crc32'
 import { gzip } from '#gzip'
 import { COMPRESSION, type Compression } from '../protocol/entry.js'
+import type { DedupIds } from '../protocol/entry-section.js'
 import { MillraceError } from '../protocol/error-codes.js'
 import type { TopicId } from '../protocol/ids.js'
+import {
+  type DuplicateRecord,
+  produceChecked,
+  producedChecked,
+} from '../protocol/messages/checked-produce.js'
 import { type ProduceAck, produce } from '../protocol/messages/produce.js'
 import type { Wire, WireHeaders } from '../protocol/record.js'
 import type { RecordBatchBuilder } from '../protocol/records.js'
+import { DedupIdsBuilder } from './dedup-ids.js'
 import { withOutcome } from './errors.js'
 import type { Settler } from './settlers.js'
 
@@ -15,6 +22,16 @@ export interface OutgoingRecord {
   readonly value: Wire
   readonly headers: WireHeaders | null
   readonly timestamp: number
+  /** null for most: it is written whatever the log holds. */
+  readonly conditions: Conditions | null
+}
+
+/** When a record is written. */
+export interface Conditions {
+  /** 16 bytes: only if no record with them was written lately. */
+  readonly dedupHash: Uint8Array | null
+  /** Only if it gets this offset. */
+  readonly expectedOffset: number | null
 }
 
 export interface ProducerIdentity {
@@ -24,7 +41,7 @@ export interface ProducerIdentity {
 
 /** Who hears of a batch's answers. */
 export interface BatchOwner {
-  acked(batch: Batch, ack: ProduceAck): void
+  acked(batch: Batch, baseOffset: number, duplicates: readonly DuplicateRecord[]): void
   refused(batch: Batch, error: MillraceError): void
   /** Its records have heard what became of them; exactly once. */
   settled(batch: Batch): void
@@ -32,9 +49,10 @@ export interface BatchOwner {
 
 /** What a frame needs beside the payload; more than enough. */
 const FRAME_HEAD_BYTES = 160
+const NO_DUPLICATES: readonly DuplicateRecord[] = []
 
 /**
- * The records of one PRODUCE. First it is filled (`append`), then sealed, then numbered and sent, as often as it takes.
+ * The records of one PRODUCE, or of one PRODUCE_CHECKED where a record has conditions. First it is filled (`append`), then sealed, then numbered and sent, as often as it takes.
  * Its records settle exactly once; a batch that has settled without an answer is "gone": it keeps only its place in the
  * order until nothing of it can be on its way any more.
  */
@@ -52,6 +70,11 @@ export class Batch {
   #inflatedBytes = 0
   #payloadCrc = 0
   #baseTimestamp = 0
+  /** While it is filled; undefined as long as no record has an id. */
+  #idsBuilder: DedupIdsBuilder | undefined
+  #ids: DedupIds | undefined
+  /** What its first record, and only record, must get. */
+  #expectedOffset: number | undefined
   #onSettled: (() => void)[] | undefined
   #isSettled = false
   /** What the producer's buffer was charged for the records. */
@@ -84,7 +107,12 @@ export class Batch {
 
   /** Bytes of the payload while it is being filled. */
   get bytes(): number {
-    return this.#builder?.bytes ?? 0
+    return (this.#builder?.bytes ?? 0) + (this.#idsBuilder?.bytes ?? 0)
+  }
+
+  /** Whether it is written only at one offset: it is then sent while nothing else of its partition is under way. */
+  get isConditional(): boolean {
+    return this.#expectedOffset !== undefined
   }
 
   get isGone(): boolean {
@@ -99,9 +127,17 @@ export class Batch {
   /** Throws ILLEGAL_ARGUMENT; then nothing was added. */
   append(record: OutgoingRecord, settler: Settler, index: number): void {
     this.#builder?.append(record)
+    if (record.conditions !== null) this.#addConditions(record.conditions)
     this.#settlers.push(settler)
     this.#indexes.push(index)
     this.#timestamps.push(record.timestamp)
+  }
+
+  #addConditions({ dedupHash, expectedOffset }: Conditions): void {
+    if (expectedOffset !== null) this.#expectedOffset = expectedOffset
+    if (dedupHash === null) return
+    this.#idsBuilder ??= new DedupIdsBuilder()
+    this.#idsBuilder.add(this.count, dedupHash)
   }
 
   /**
@@ -118,6 +154,8 @@ export class Batch {
     const { payload, baseTimestamp } = builder.finish()
     this.#baseTimestamp = baseTimestamp
     this.#inflatedBytes = payload.length
+    this.#ids = this.#idsBuilder?.finish(this.count)
+    this.#idsBuilder = undefined
     this.#returnBuilder = () => returnBuilder(builder)
     if (compression === 'none') {
       this.#setPayload(payload, COMPRESSION.none)
@@ -143,7 +181,8 @@ export class Batch {
     this.#payload = payload
     this.#attributes = attributes
     this.#payloadCrc = crc32(payload)
-    this.wireBytes = payload.length + FRAME_HEAD_BYTES
+    const idsBytes = this.#ids === undefined ? 0 : this.#ids.bitmap.length + this.#ids.hashes.length
+    this.wireBytes = payload.length + idsBytes + FRAME_HEAD_BYTES
   }
 
   #releaseBuilder(): void {
@@ -161,7 +200,7 @@ export class Batch {
 
   /** The frame to pack. */
   write(topicId: TopicId, identity: ProducerIdentity | null, correlationId: number): unknown[] {
-    return produce.write({
+    const fields = {
       correlationId,
       topicId,
       partition: this.#partition,
@@ -174,7 +213,12 @@ export class Batch {
       inflatedBytes: this.#inflatedBytes,
       payloadCrc: this.#payloadCrc,
       payload: this.#payload as Uint8Array,
-    })
+    }
+    const ids = this.#ids
+    const expectedOffset = this.#expectedOffset ?? null
+    if (ids === undefined && expectedOffset === null) return produce.write(fields)
+    const idFields = { idBitmap: ids?.bitmap ?? null, ids: ids?.hashes ?? null }
+    return produceChecked.write({ ...fields, expectedOffset, ...idFields })
   }
 
   /** The frame ends with the payload, so its memory serves for a repetition. */
@@ -187,20 +231,34 @@ export class Batch {
 
   // Called by the link.
   acked(ack: ProduceAck): void {
-    this.#owner.acked(this, ack)
+    this.#owner.acked(this, ack.baseOffset, NO_DUPLICATES)
+  }
+
+  /** The answer to PRODUCE_CHECKED. Throws BAD_FRAME. */
+  answered(frame: readonly unknown[]): void {
+    if (frame[0] !== producedChecked.opcode) {
+      throw new MillraceError('BAD_FRAME', { message: `opcode ${frame[0]} does not answer a batch` })
+    }
+    const { baseOffset, duplicates } = producedChecked.read(frame)
+    this.#owner.acked(this, baseOffset, duplicates)
   }
 
   failed(error: MillraceError): void {
     this.#owner.refused(this, error)
   }
 
-  settleWritten(baseOffset: number): void {
+  settleWritten(baseOffset: number, duplicates: readonly DuplicateRecord[]): void {
     if (this.#isSettled) return
     const settlers = this.#settlers
     const partition = this.#partition
+    const first = duplicates.length === 0 ? undefined : byIndex(duplicates)
     for (let i = 0; i < settlers.length; i++) {
       const settler = settlers[i] as Settler
-      settler.written(this.#indexes[i] as number, partition, baseOffset + i, this.#timestamps[i] as number)
+      const index = this.#indexes[i] as number
+      const timestamp = this.#timestamps[i] as number
+      const duplicate = first?.get(i)
+      if (duplicate === undefined) settler.written(index, partition, baseOffset + i, timestamp, false)
+      else settler.written(index, duplicate.partition, duplicate.offset, timestamp, true)
     }
     this.#settled()
   }
@@ -231,3 +289,6 @@ export class Batch {
     else this.#onSettled.push(callback)
   }
 }
+
+const byIndex = (duplicates: readonly DuplicateRecord[]): ReadonlyMap<number, DuplicateRecord> =>
+  new Map(duplicates.map((duplicate) => [duplicate.index, duplicate]))

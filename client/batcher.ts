@@ -2,13 +2,14 @@ import type { Compression } from '../protocol/entry.js'
 import { MillraceError } from '../protocol/error-codes.js'
 import type { TopicId } from '../protocol/ids.js'
 import { HARD_LIMITS } from '../protocol/limits.js'
-import type { ProduceAck } from '../protocol/messages/produce.js'
+import type { DuplicateRecord } from '../protocol/messages/checked-produce.js'
 import type { RecordBatchBuilder } from '../protocol/records.js'
 import { Backoff } from './backoff.js'
 import { Batch, type BatchOwner, type OutgoingRecord, type ProducerIdentity } from './batch.js'
 import type { Clock, Timer } from './clock.js'
 import type { Link } from './link.js'
 import type { Random } from './random.js'
+import { recordUnits } from './record-encoder.js'
 import type { Settler } from './settlers.js'
 
 export interface BatcherOptions {
@@ -50,8 +51,6 @@ export interface BatcherHost {
 
 const RETRY_BASE_MS = 50
 const RETRY_CAP_MS = 1_000
-/** What a record has beside key, value and headers; a guess that decides when a batch is full. */
-const RECORD_BYTES = 24
 
 /**
  * One partition's batches, in order: `#open` is being filled, `#waiting` are sealed, `#numbered` have a sequence and were
@@ -96,13 +95,14 @@ export class Batcher implements BatchOwner {
 
   /** Throws ILLEGAL_ARGUMENT; then the record is nowhere. `bytes` is what the buffer was charged. */
   append(record: OutgoingRecord, settler: Settler, index: number, bytes: number): void {
-    if (this.#open !== undefined && !this.#fits(this.#open, record)) this.#sendFull(this.#open)
+    const isAlone = record.conditions !== null && record.conditions.expectedOffset !== null
+    if (this.#open !== undefined && (isAlone || !this.#fits(this.#open, record))) this.#sendFull(this.#open)
     this.#open ??= this.#begin()
     const batch = this.#open
     batch.append(record, settler, index)
     batch.chargedBytes += bytes
     const isFull = batch.bytes >= this.#options.batchBytes || batch.count >= HARD_LIMITS.recordsPerBatchMax
-    if (isFull) this.#sendFull(batch)
+    if (isFull || isAlone) this.#sendFull(batch)
     else if (!this.isPumpScheduled) this.#host.pumpSoon(this)
   }
 
@@ -127,9 +127,9 @@ export class Batcher implements BatchOwner {
   }
 
   /** By a quick guess, and where that is near what the broker takes, by the worst case. */
-  #fits(batch: Batch, { key, value, headers }: OutgoingRecord): boolean {
+  #fits(batch: Batch, record: OutgoingRecord): boolean {
     if (batch.count === 0) return true
-    const units = (key?.length ?? 0) + (value?.length ?? 0) + headersUnits(headers) + RECORD_BYTES
+    const units = recordUnits(record)
     if (batch.bytes + units > this.#options.batchBytes) return false
     return batch.bytes + 3 * units <= this.#host.batchBytesMax
   }
@@ -160,13 +160,22 @@ export class Batcher implements BatchOwner {
     const inFlightMax = Math.min(this.#options.maxInFlight, this.#host.windowBatches)
     while (this.#onWire < inFlightMax) {
       const batch = this.#nextBatch()
-      if (batch === undefined) return
+      if (batch === undefined || this.#mustWait(batch)) return
       if (!link.hasRoom(batch.wireBytes)) {
         link.onRoom(this.pump)
         return
       }
       this.#send(link, batch)
     }
+  }
+
+  /**
+   * A batch that depends on the partition's end goes alone: when it is refused, as may well happen, nothing is on its way whose
+   * fate that would leave unknown.
+   */
+  #mustWait(batch: Batch): boolean {
+    if (this.#onWire === 0) return false
+    return batch.isConditional || (this.#numbered[this.#next - 1] as Batch).isConditional
   }
 
   #nextBatch(): Batch | undefined {
@@ -211,14 +220,14 @@ export class Batcher implements BatchOwner {
     batch.sentAs(frame)
   }
 
-  acked(batch: Batch, ack: ProduceAck): void {
+  acked(batch: Batch, baseOffset: number, duplicates: readonly DuplicateRecord[]): void {
     this.#answered(batch)
     const place = this.#numbered.indexOf(batch)
     this.#numbered.splice(place, 1)
     this.#next--
     this.#gapsAtHead = 0
     this.#backoff.reset()
-    batch.settleWritten(ack.baseOffset)
+    batch.settleWritten(baseOffset, duplicates)
     this.#goOn()
   }
 
@@ -387,11 +396,4 @@ function holeError(cause: MillraceError): MillraceError {
     outcome: 'unknown',
     cause,
   })
-}
-
-function headersUnits(headers: OutgoingRecord['headers']): number {
-  if (headers === null) return 0
-  let units = 0
-  for (const name in headers) units += name.length + (headers[name]?.length ?? 0) + 4
-  return units
 }

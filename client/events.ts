@@ -31,26 +31,27 @@ export type ClientEvent = {
 }[ClientEventName]
 
 type Listener = (event: never) => void
+type AnyEvent<Events> = { [Name in keyof Events]: { readonly type: Name } & Events[Name] }[keyof Events]
 
 /** Tells listeners. One that throws is reported as an uncaught error and disturbs nobody else. */
-export class EventListeners {
-  readonly #byName = new Map<ClientEventName, Set<Listener>>()
-  readonly #onEvent: ((event: ClientEvent) => void) | undefined
+export class EventListeners<Events = ClientEvents> {
+  readonly #byName = new Map<keyof Events, Set<Listener>>()
+  readonly #onEvent: ((event: AnyEvent<Events>) => void) | undefined
 
-  constructor(onEvent?: (event: ClientEvent) => void) {
+  constructor(onEvent?: (event: AnyEvent<Events>) => void) {
     this.#onEvent = onEvent
   }
 
   /** Returns how to stop listening. */
-  add<Name extends ClientEventName>(name: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+  add<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     const listeners = this.#byName.get(name) ?? new Set()
     this.#byName.set(name, listeners)
     listeners.add(listener)
     return () => void listeners.delete(listener)
   }
 
-  emit<Name extends ClientEventName>(name: Name, event: ClientEvents[Name]): void {
-    if (this.#onEvent !== undefined) tell(this.#onEvent, { type: name, ...event } as unknown as ClientEvent)
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    if (this.#onEvent !== undefined) tell(this.#onEvent, { type: name, ...event } as AnyEvent<Events>)
     for (const listener of this.#byName.get(name) ?? []) tell(listener, event as never)
   }
 }

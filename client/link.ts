@@ -1,11 +1,14 @@
 import { openSocket } from '#socket'
 import { MillraceError } from '../protocol/error-codes.js'
 import { packFrame, unpackFrame } from '../protocol/frame.js'
+import type { MemberId } from '../protocol/ids.js'
 import { error as errorMessage } from '../protocol/messages/error.js'
 import { type GoingAway, goingAway } from '../protocol/messages/going-away.js'
+import { type GroupAssignment, groupAssignment, groupEnded } from '../protocol/messages/group.js'
 import { hello, type Welcome, welcome } from '../protocol/messages/hello.js'
 import { ping, pong } from '../protocol/messages/ping.js'
 import { type ProduceAck, produced } from '../protocol/messages/produce.js'
+import { type QueueDeliver, queueDeliver } from '../protocol/messages/queue.js'
 import { type Deliver, deliver, subscriptionEnded } from '../protocol/messages/subscribe.js'
 import { PROTOCOL_VERSION, SUBPROTOCOL } from '../protocol/version.js'
 import type { Clock, Timer } from './clock.js'
@@ -42,10 +45,21 @@ export interface DeliveryTarget {
   ended(error: MillraceError): void
 }
 
-/** What waits for one PRODUCE. */
+/** What takes the frames of one membership of a consumer group or work queue. */
+export interface MemberTarget {
+  assigned(assignment: GroupAssignment): void
+  /** Work queues alone. */
+  delivered(jobs: QueueDeliver): void
+  /** The member is out. */
+  ended(error: MillraceError): void
+}
+
+/** What waits for one PRODUCE or PRODUCE_CHECKED. */
 export interface ProduceReply {
   readonly wireBytes: number
   acked(ack: ProduceAck): void
+  /** The answer to PRODUCE_CHECKED, unpacked. Throws BAD_FRAME. */
+  answered(frame: readonly unknown[]): void
   failed(error: MillraceError): void
 }
 
@@ -58,6 +72,7 @@ export class Link {
   readonly #socket: Socket
   readonly #replies = new Replies<AnyReply>()
   readonly #deliveryTargets = new Map<number, DeliveryTarget>()
+  readonly #memberTargets = new Map<MemberId, MemberTarget>()
   readonly #roomWaiters = new Set<() => void>()
   #state: 'opening' | 'ready' | 'closed' = 'opening'
   #closeError: MillraceError | undefined
@@ -107,7 +122,7 @@ export class Link {
     else this.send(write(this.#replies.add(reply)))
   }
 
-  /** Sends a PRODUCE and returns the frame's bytes, which end with the payload. Only while the link is open. */
+  /** Sends a PRODUCE or PRODUCE_CHECKED and returns the frame's bytes, which end with the payload. Only while the link is open. */
   produce(write: (correlationId: number) => unknown[], reply: ProduceReply): Uint8Array {
     const frame = packFrame(write(this.#replies.add(reply)))
     this.#produceBytes += reply.wireBytes
@@ -136,6 +151,15 @@ export class Link {
 
   deliverNoMore(subscriptionId: number): void {
     this.#deliveryTargets.delete(subscriptionId)
+  }
+
+  /** Member ids are drawn at random: two groups never share one. */
+  memberFramesTo(memberId: MemberId, target: MemberTarget): void {
+    this.#memberTargets.set(memberId, target)
+  }
+
+  memberFramesNoMore(memberId: MemberId): void {
+    this.#memberTargets.delete(memberId)
   }
 
   /** A goodbye; what is unanswered fails with `error`. */
@@ -208,6 +232,23 @@ export class Link {
         target?.ended(errorFrom(fields))
         break
       }
+      case groupAssignment.opcode: {
+        const assignment = groupAssignment.read(frame)
+        this.#memberTargets.get(assignment.memberId)?.assigned(assignment)
+        break
+      }
+      case queueDeliver.opcode: {
+        const jobs = queueDeliver.read(frame)
+        this.#memberTargets.get(jobs.memberId)?.delivered(jobs)
+        break
+      }
+      case groupEnded.opcode: {
+        const { memberId, ...fields } = groupEnded.read(frame)
+        const target = this.#memberTargets.get(memberId)
+        this.#memberTargets.delete(memberId)
+        target?.ended(errorFrom({ ...fields, details: null }))
+        break
+      }
       case goingAway.opcode:
         this.#isGoingAway = true
         this.#listener.onGoingAway(goingAway.read(frame))
@@ -218,6 +259,7 @@ export class Link {
         // An unknown opcode without a waiting request is a notice of a later version.
         if (reply === undefined) break
         this.#answer(reply, frame)
+        this.#wakeForRoom()
         this.#closeWhenDone()
       }
     }
@@ -225,7 +267,7 @@ export class Link {
 
   #answer(reply: AnyReply, frame: readonly unknown[]): void {
     try {
-      if (!('answered' in reply)) throw unexpected(frame)
+      if ('wireBytes' in reply) this.#produceBytes -= reply.wireBytes
       reply.answered(frame)
     } catch (error) {
       reply.failed(lost('the answer cannot be understood', error))
@@ -307,6 +349,7 @@ export class Link {
     const error = this.#closeError ?? errorOf(closing)
     this.#closeError = error
     this.#deliveryTargets.clear()
+    this.#memberTargets.clear()
     this.#roomWaiters.clear()
     this.#replies.failAll(error)
     this.#listener.onClose(error)

@@ -7,7 +7,7 @@ import { Batcher, type BatcherHost, type BatcherOptions } from './batcher.js'
 import type { BufferRoom } from './buffer-room.js'
 import type { Timer } from './clock.js'
 import type { Connection, LinkWatcher } from './connection.js'
-import { asMillraceError } from './errors.js'
+import { asMillraceError, illegalArgument } from './errors.js'
 import { Identity } from './identity.js'
 import type { Link } from './link.js'
 import type { Metadata } from './metadata.js'
@@ -142,6 +142,7 @@ export class Outgoing implements BatcherHost, LinkWatcher {
     const chosen = partition ?? layout.partitioner.partitionOf(record.key)
     const batcher = layout.batchers[chosen] ?? this.#newBatcher(layout, chosen)
     try {
+      if (record.conditions !== null) refuseAnyPartition(record, partition, layout.description)
       if (batcher === undefined) throw unknownPartition(layout.description, chosen)
       batcher.append(record, settler, index, bytes)
     } catch (error) {
@@ -370,7 +371,19 @@ export class Outgoing implements BatcherHost, LinkWatcher {
   }
 }
 
-function unknownPartition({ name, partitions }: TopicDescription, partition: number): MillraceError {
+/** Throws ILLEGAL_ARGUMENT: an offset says nothing where any partition will do. */
+export function refuseAnyPartition(
+  { key, conditions }: OutgoingRecord,
+  partition: number | undefined,
+  { partitions }: TopicDescription,
+): void {
+  const isAny = key === null && partition === undefined && partitions > 1
+  if (isAny && conditions !== null && conditions.expectedOffset !== null) {
+    throw illegalArgument('a record with expectedOffset has a partition or a key')
+  }
+}
+
+export function unknownPartition({ name, partitions }: TopicDescription, partition: number): MillraceError {
   return new MillraceError('UNKNOWN_PARTITION', {
     message: `topic "${name}" has partitions 0 to ${partitions - 1}, not ${partition}`,
     details: { topic: name, partition, partitions },

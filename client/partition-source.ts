@@ -69,8 +69,10 @@ export class PartitionSource implements DeliveryTarget {
   #subscriptionId: number | undefined
   #isFirstDelivery = false
   #hasReceived = false
+  #creditBytes: number
   /** Bytes delivered and not given back as credit. */
   #heldBytes = 0
+  /** Bytes of credit to give; below 0: to keep back. */
   #owedBytes = 0
   #durableEnd: number | undefined
   #retryTimer: Timer | undefined
@@ -81,6 +83,7 @@ export class PartitionSource implements DeliveryTarget {
     this.#options = options
     this.#host = host
     this.#offset = options.offset
+    this.#creditBytes = options.creditBytes
     const { random } = host.connection.settings
     this.#backoff = new Backoff({ random, baseMs: RETRY_BASE_MS, capMs: RETRY_CAP_MS })
   }
@@ -136,7 +139,18 @@ export class PartitionSource implements DeliveryTarget {
   consumed(bytes: number): void {
     this.#heldBytes -= bytes
     this.#owedBytes += bytes
-    if (this.#subscriptionId === undefined || 4 * this.#owedBytes < this.#options.creditBytes) return
+    this.#giveCredit()
+  }
+
+  /** Changes how many bytes may be sent ahead. Fewer are so as soon as what is there has been consumed. */
+  resize(creditBytes: number): void {
+    this.#owedBytes += creditBytes - this.#creditBytes
+    this.#creditBytes = creditBytes
+    this.#giveCredit()
+  }
+
+  #giveCredit(): void {
+    if (this.#subscriptionId === undefined || 4 * this.#owedBytes < this.#creditBytes) return
     this.#link?.send(credit.write({ subscriptionId: this.#subscriptionId, bytes: this.#owedBytes }))
     this.#owedBytes = 0
   }
@@ -148,14 +162,15 @@ export class PartitionSource implements DeliveryTarget {
     this.#link = link
     this.#subscriptionId = subscriptionId
     this.#isFirstDelivery = true
-    this.#owedBytes = 0
+    const roomBytes = this.#creditBytes - this.#heldBytes
+    this.#owedBytes = Math.min(0, roomBytes)
     const offset = this.#jumpTo ?? this.#nextOffset()
     const fields = {
       subscriptionId,
       topicId: this.#options.topicId,
       partition: this.partition,
       offset,
-      creditBytes: Math.max(0, this.#options.creditBytes - this.#heldBytes),
+      creditBytes: Math.max(0, roomBytes),
     }
     link.deliverTo(subscriptionId, this)
     link.request((correlationId) => subscribe.write({ correlationId, ...fields }), {

@@ -42,6 +42,14 @@ export interface WaitOptions {
   readonly signal?: AbortSignal
 }
 
+export interface SendOptions extends WaitOptions {
+  /**
+   * Overrules the record's own: it is written only if it gets exactly this offset. Such a record is a batch of its own, and goes
+   * while nothing else of its partition is under way.
+   */
+  readonly expectedOffset?: number
+}
+
 const KIB = 1024
 const MIB = 1024 * KIB
 /** What a record costs in memory beside its bytes: a promise, its functions, places in lists. */
@@ -109,17 +117,19 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
   /**
    * Sends a record; resolves when it is durable. Rejects at once with SCHEMA_MISMATCH, ENCODING_MISMATCH, RECORD_TOO_LARGE or
    * ILLEGAL_ARGUMENT for a record that can never be written, and with BUFFER_FULL (retriable) when the buffer is full:
-   * `enqueue` waits instead. Later with what the broker says, TIMEOUT, PRODUCER_FENCED or CLOSED.
+   * `enqueue` waits instead. Later with what the broker says, TIMEOUT, PRODUCER_FENCED or CLOSED. With `expectedOffset` also
+   * with EXPECTED_OFFSET_CONFLICT (details: expectedOffset, actualOffset), which leaves the other records alone. With a
+   * `dedupId` that is known it resolves, and the result says `duplicate`.
    */
-  send(record: RecordOf<T>, options?: WaitOptions): Promise<SendResult> {
-    const promise = this.#send(record)
+  send(record: RecordOf<T>, options?: SendOptions): Promise<SendResult> {
+    const promise = this.#send(record, options?.expectedOffset)
     return options?.signal === undefined ? promise : unlessAborted(promise, options.signal)
   }
 
-  #send(record: RecordOf<T>): Promise<SendResult> {
+  #send(record: RecordOf<T>, expectedOffset: number | undefined): Promise<SendResult> {
     try {
       this.#assertOpen()
-      const encoded = this.#encode(record)
+      const encoded = this.#encode(record, expectedOffset)
       if (!(encoded instanceof Promise)) return this.#sendNow(encoded, record)
       let sent: Promise<SendResult> | undefined
       const turn = this.#behind(encoded, (settled) => {
@@ -281,8 +291,8 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
     if (this.#outgoing.failure !== undefined) throw this.#outgoing.failure
   }
 
-  #encode(record: RecordOf<T>): OutgoingRecord | Promise<OutgoingRecord> {
-    const encoded = encodedRecord(this.topic, record, this.#clock)
+  #encode(record: RecordOf<T>, expectedOffset?: number): OutgoingRecord | Promise<OutgoingRecord> {
+    const encoded = encodedRecord(this.topic, record, this.#clock, expectedOffset)
     if (encoded instanceof Promise) return encoded.then((settled) => this.#checkedSize(settled))
     this.#checkedSize(encoded)
     // Behind a record that is still being validated, so that it does not overtake it.

@@ -1,8 +1,9 @@
 import { MillraceError } from '../protocol/error-codes.js'
 import type { Wire, WireHeaders } from '../protocol/record.js'
 import { RecordBatchBuilder } from '../protocol/records.js'
-import type { OutgoingRecord } from './batch.js'
+import type { Conditions, OutgoingRecord } from './batch.js'
 import type { Clock } from './clock.js'
+import { checkedDedupHash } from './dedup-ids.js'
 import { type AnyCodec, isWellFormed } from './encodings.js'
 import { illegalArgument } from './errors.js'
 import type { AnyTopic, Headers } from './topic.js'
@@ -13,22 +14,42 @@ interface Given {
   readonly value: unknown
   readonly headers?: Headers | undefined
   readonly timestamp?: number | Date | undefined
+  readonly dedupId?: string | undefined
+  readonly expectedOffset?: number | undefined
 }
 
-/** The record as it travels; a promise where a schema validates asynchronously. Throws what the codecs throw. */
+/**
+ * The record as it travels; a promise where a schema validates asynchronously. Throws what the codecs throw, and
+ * ILLEGAL_ARGUMENT. `expectedOffset` overrules the record's own.
+ */
 export function encodedRecord(
   topic: AnyTopic,
   record: Given,
   clock: Clock,
+  expectedOffset: number | undefined = record.expectedOffset,
 ): OutgoingRecord | Promise<OutgoingRecord> {
+  const conditions =
+    record.dedupId === undefined && expectedOffset === undefined
+      ? null
+      : conditionsOf(record.dedupId, expectedOffset)
   const timestamp = timestampOf(record.timestamp, clock)
   const headers = record.headers === undefined ? null : checkedHeaders(record.headers)
   const key = wireOf(topic.key, record.key)
   const value = wireOf(topic.value, record.value)
   if (key instanceof Promise || value instanceof Promise) {
-    return Promise.all([key, value]).then(([key, value]) => ({ key, value, headers, timestamp }))
+    return Promise.all([key, value]).then(([key, value]) => ({ key, value, headers, timestamp, conditions }))
   }
-  return { key, value, headers, timestamp }
+  return { key, value, headers, timestamp, conditions }
+}
+
+function conditionsOf(dedupId: string | undefined, expectedOffset: number | undefined): Conditions {
+  if (expectedOffset !== undefined && !(Number.isSafeInteger(expectedOffset) && expectedOffset >= 0)) {
+    throw illegalArgument(`expectedOffset is a whole number from 0 on, not ${expectedOffset}`)
+  }
+  return {
+    dedupHash: dedupId === undefined ? null : checkedDedupHash(dedupId),
+    expectedOffset: expectedOffset ?? null,
+  }
 }
 
 function wireOf(codec: AnyCodec, value: unknown): Wire | Promise<Wire> {
@@ -72,6 +93,16 @@ export function recordBytesMin({ key, value, headers }: OutgoingRecord): number 
   let bytes = (key?.length ?? 0) + (value?.length ?? 0)
   if (headers !== null) for (const name in headers) bytes += name.length + (headers[name]?.length ?? 0)
   return bytes
+}
+
+/** What a record has beside key, value and headers. */
+const RECORD_BYTES = 24
+
+/** A guess that decides when a batch is full. Three times as much is more than the record can have. */
+export function recordUnits({ key, value, headers }: OutgoingRecord): number {
+  let units = (key?.length ?? 0) + (value?.length ?? 0) + RECORD_BYTES
+  if (headers !== null) for (const name in headers) units += name.length + (headers[name]?.length ?? 0) + 4
+  return units
 }
 
 /** Throws RECORD_TOO_LARGE. Measures exactly only what might be too large. */

@@ -56,6 +56,24 @@ export async function request<Q extends Fields, A extends Fields>(
   }
 }
 
+/** Asks once, on this link alone. `answered` runs as the frame is received, before the next one is. */
+export function askLink<Q extends Fields, A extends Fields>(
+  link: Link,
+  [ask, answer]: readonly [Message<string, Q>, Message<string, A>],
+  fields: Asked<Q>,
+  reply: { answered(fields: FieldsOf<A>): void; failed(error: MillraceError): void },
+): void {
+  const write = (correlationId: number): unknown[] =>
+    ask.write({ correlationId, ...fields } as unknown as FieldsOf<Q>)
+  const answered = (frame: readonly unknown[]): void => {
+    if (frame[0] !== answer.opcode) {
+      throw new MillraceError('BAD_FRAME', { message: `${ask.name} was answered with opcode ${frame[0]}` })
+    }
+    reply.answered(answer.read(frame))
+  }
+  link.request(write, { answered, failed: (error) => reply.failed(error) })
+}
+
 interface Attempt {
   wasSent: boolean
   deadlineMs: number
@@ -90,19 +108,11 @@ function askOnce<Q extends Fields, A extends Fields>(
     signal?.addEventListener('abort', aborted, { once: true })
     const ready = (link: Link): void => {
       attempt.wasSent = true
-      const answered = (frame: readonly unknown[]): void => {
-        if (frame[0] !== answer.opcode) {
-          throw new MillraceError('BAD_FRAME', {
-            message: `${ask.name} was answered with opcode ${frame[0]}`,
-          })
-        }
-        const result = answer.read(frame)
+      const answered = (result: FieldsOf<A>): void => {
         settle()
         resolve(result)
       }
-      const write = (correlationId: number): unknown[] =>
-        ask.write({ correlationId, ...fields } as unknown as FieldsOf<Q>)
-      link.request(write, { answered, failed })
+      askLink(link, [ask, answer], fields, { answered, failed })
     }
     stopWaiting = connection.whenReady({ ready, failed })
   })

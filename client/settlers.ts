@@ -1,16 +1,21 @@
 import { MillraceError } from '../protocol/error-codes.js'
 
-/** Where a record went. */
+/** Where a record is. */
 export interface SendResult {
   readonly partition: number
   readonly offset: number
-  /** The record's own time, milliseconds since 1970. */
+  /** The time of the record that was sent, milliseconds since 1970. */
   readonly timestamp: number
+  /**
+   * Nothing was written: a record with this `dedupId` is there already, at `partition` and `offset`. false as well where a batch
+   * was repeated under its sequence and recognised, because that is the same record.
+   */
+  readonly duplicate: boolean
 }
 
 /** Who hears what became of a record. One of the two is called, once; `index` is what the settler gave with the record. */
 export interface Settler {
-  written(index: number, partition: number, offset: number, timestamp: number): void
+  written(index: number, partition: number, offset: number, timestamp: number, duplicate: boolean): void
   failed(index: number, error: MillraceError): void
 }
 
@@ -36,8 +41,8 @@ export class Sending implements Settler {
     this.#resolve = resolveOfLast
   }
 
-  written(_index: number, partition: number, offset: number, timestamp: number): void {
-    this.#resolve({ partition, offset, timestamp })
+  written(_index: number, partition: number, offset: number, timestamp: number, duplicate: boolean): void {
+    this.#resolve({ partition, offset, timestamp, duplicate })
   }
 
   failed(_index: number, error: MillraceError): void {
@@ -65,8 +70,8 @@ export class SendingTogether implements Settler {
     if (count === 0) this.#resolve([])
   }
 
-  written(index: number, partition: number, offset: number, timestamp: number): void {
-    this.#results[index] = { partition, offset, timestamp }
+  written(index: number, partition: number, offset: number, timestamp: number, duplicate: boolean): void {
+    this.#results[index] = { partition, offset, timestamp, duplicate }
     this.#written++
     this.#settled()
   }

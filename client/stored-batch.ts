@@ -10,6 +10,7 @@ import {
   entryPayload,
   readEntryHeader,
 } from '../protocol/entry.js'
+import { entrySection, readSection, sectionFault } from '../protocol/entry-section.js'
 import { MillraceError } from '../protocol/error-codes.js'
 import type { TopicId } from '../protocol/ids.js'
 import { decodeRecords, type WireRecord } from '../protocol/records.js'
@@ -31,6 +32,8 @@ export interface StoredBatch {
   /** Of the entry. */
   readonly bytes: number
   readonly payload: Uint8Array
+  /** Records of the payload that are not part of the log, one bit each; undefined when all are. */
+  readonly omitted: Uint8Array | undefined
   /** One past its last offset. */
   readonly nextOffset: number
 }
@@ -52,7 +55,22 @@ export function storedBatchAt(delivered: Uint8Array, position: number, place: En
   }
   const payload = entryPayload(delivered, header, position)
   if (crc32(payload) !== header.payloadCrc) throw corrupt(place, 'the CRC of a batch does not match')
-  return { header, bytes, payload, nextOffset }
+  return { header, bytes, payload, omitted: omittedOf(delivered, position, header, place), nextOffset }
+}
+
+function omittedOf(
+  delivered: Uint8Array,
+  position: number,
+  header: EntryHeader,
+  place: EntryPlace,
+): Uint8Array | undefined {
+  if (header.sectionBytes === 0) return undefined
+  const section = entrySection(delivered, header, position)
+  if (crc32(section) !== header.sectionCrc)
+    throw corrupt(place, "the CRC of a batch's section does not match")
+  const fault = sectionFault(section, header.recordCount)
+  if (fault !== undefined) throw corrupt(place, fault)
+  return readSection(section, header.recordCount).omitted
 }
 
 /** Where the entries from `position` on end in offsets, going by their headers; `offset` when there are none. */
@@ -73,12 +91,12 @@ export function nextOffsetAfter(delivered: Uint8Array, position: number, offset:
  * and values are views into the batch.
  */
 export function recordsOf(
-  { header, payload }: StoredBatch,
+  { header, payload, omitted }: StoredBatch,
   place: EntryPlace,
   inflatedBytesMax: number,
 ): WireRecord[] | Promise<WireRecord[]> {
   const compression = header.attributes & COMPRESSION_MASK
-  if (compression === COMPRESSION.none) return decodeRecords(payload, header.recordCount)
+  if (compression === COMPRESSION.none) return decodeRecords(payload, header.recordCount, omitted)
   if (compression !== COMPRESSION.gzip) {
     throw badCompression(place, `compression ${compression} is not known to this client`)
   }
@@ -91,7 +109,7 @@ export function recordsOf(
   }
   return gunzip(payload, inflatedBytes).then(
     (inflated) => {
-      if (inflated.length === inflatedBytes) return decodeRecords(inflated, recordCount)
+      if (inflated.length === inflatedBytes) return decodeRecords(inflated, recordCount, omitted)
       throw badCompression(place, `the batch inflates to ${inflated.length} bytes, not ${inflatedBytes}`)
     },
     (cause: unknown) => {

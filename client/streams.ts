@@ -1,8 +1,7 @@
-import { MillraceError } from '../protocol/error-codes.js'
-import type { Wire, WireRecord } from '../protocol/records.js'
-import type { AnyCodec } from './encodings.js'
+import type { WireRecord } from '../protocol/records.js'
 import type { Reader, TakenBatch } from './reader.js'
-import type { Headers, ReadRecord } from './topic.js'
+import { type BatchPlace, decodeRecord } from './record-decoder.js'
+import type { ReadRecord } from './topic.js'
 
 /** Records or batches as they come, for `for await`. It can be iterated once; `break` and `return` end it. */
 export interface Stream<T> extends AsyncIterable<T>, AsyncDisposable {
@@ -35,7 +34,6 @@ export interface ReadBatch<R = ReadRecord> {
   readonly endOffset: number
 }
 
-const NO_HEADERS: Headers = Object.freeze({})
 const FINISHED: IteratorResult<never, undefined> = Object.freeze({ done: true, value: undefined })
 
 abstract class ReaderStream<T> implements Stream<T> {
@@ -100,12 +98,14 @@ abstract class ReaderStream<T> implements Stream<T> {
 /** Record by record. Decodes each when it is taken; what is at hand is given without waiting. */
 export class RecordStream extends ReaderStream<ReadRecord> {
   #batch: TakenBatch | undefined
+  #place: BatchPlace | undefined
   #index = 0
 
   protected take(): ReadRecord | undefined | Promise<ReadRecord | undefined> {
     const batch = this.#batch
-    if (batch !== undefined && this.#index < batch.records.length) {
-      return recordAt(this.reader, batch, this.#index++)
+    const place = this.#place
+    if (batch !== undefined && place !== undefined && this.#index < batch.records.length) {
+      return recordAt(this.reader, place, batch.records[this.#index++])
     }
     return this.#takeNext()
   }
@@ -118,6 +118,7 @@ export class RecordStream extends ReaderStream<ReadRecord> {
 
   #begin(batch: TakenBatch | undefined): ReadRecord | undefined | Promise<ReadRecord | undefined> {
     this.#batch = batch
+    this.#place = batch === undefined ? undefined : placeOf(batch)
     this.#index = 0
     return batch === undefined ? undefined : this.take()
   }
@@ -132,7 +133,8 @@ export class BatchStream extends ReaderStream<ReadBatch> {
 
   #decoded(batch: TakenBatch | undefined): ReadBatch | undefined | Promise<ReadBatch | undefined> {
     if (batch === undefined) return undefined
-    const records = batch.records.map((_, index) => recordAt(this.reader, batch, index))
+    const place = placeOf(batch)
+    const records = batch.records.map((wire) => recordAt(this.reader, place, wire))
     if (!records.some((record) => record instanceof Promise)) return batchOf(batch, records as ReadRecord[])
     return Promise.all(records).then((settled) => batchOf(batch, settled))
   }
@@ -150,52 +152,26 @@ function batchOf({ source, stored }: TakenBatch, records: readonly ReadRecord[])
   }
 }
 
-/** Throws, or rejects, with ENCODING_MISMATCH or SCHEMA_MISMATCH, which end the reading. */
-function recordAt(reader: Reader, batch: TakenBatch, index: number): ReadRecord | Promise<ReadRecord> {
-  const wire = batch.records[index] as WireRecord
-  const { key: keyCodec, value: valueCodec } = batch.source.topic
+function placeOf({ source, stored }: TakenBatch): BatchPlace {
+  const { baseOffset, baseTimestamp, appendTime } = stored.header
+  return { topic: source.topic, partition: source.partition, baseOffset, baseTimestamp, appendTime }
+}
+
+/** What cannot be decoded ends the reading: going on would leave the record out without a word. */
+function recordAt(
+  reader: Reader,
+  place: BatchPlace,
+  wire: WireRecord | undefined,
+): ReadRecord | Promise<ReadRecord> {
   try {
-    const key = decoded(keyCodec, wire.key)
-    const value = decoded(valueCodec, wire.value)
-    if (!(key instanceof Promise) && !(value instanceof Promise)) return record(batch, wire, key, value)
-    return Promise.all([key, value]).then(
-      ([key, value]) => record(batch, wire, key, value),
-      (error: unknown) => undecodable(reader, batch, wire, error),
-    )
+    const record = decodeRecord(place, wire as WireRecord)
+    return record instanceof Promise ? record.catch((error: unknown) => failed(reader, error)) : record
   } catch (error) {
-    return undecodable(reader, batch, wire, error)
+    return failed(reader, error)
   }
 }
 
-function decoded(codec: AnyCodec, wire: Wire): unknown {
-  return wire === null && !codec.hasSchema ? null : codec.decode(wire)
-}
-
-function record({ source, stored }: TakenBatch, wire: WireRecord, key: unknown, value: unknown): ReadRecord {
-  const { header } = stored
-  return {
-    topic: source.topic.name,
-    partition: source.partition,
-    offset: header.baseOffset + wire.offsetDelta,
-    timestamp: header.baseTimestamp + wire.timestampDelta,
-    appendTime: header.appendTime,
-    key,
-    value,
-    headers: wire.headers ?? NO_HEADERS,
-  }
-}
-
-/** The reading ends here: going on would leave the record out without a word. Its place is in the details. */
-function undecodable(reader: Reader, batch: TakenBatch, wire: WireRecord, error: unknown): never {
-  const { source, stored } = batch
-  const offset = stored.header.baseOffset + wire.offsetDelta
-  const place = { topic: source.topic.name, partition: source.partition, offset }
-  const message = error instanceof Error ? error.message : String(error)
-  const placed = new MillraceError(error instanceof MillraceError ? error.code : 'SCHEMA_MISMATCH', {
-    message: `topic "${place.topic}", partition ${place.partition}, offset ${offset}: ${message}`,
-    details: { ...(error instanceof MillraceError ? error.details : {}), ...place },
-    cause: error,
-  })
-  reader.fail(placed)
-  throw placed
+function failed(reader: Reader, error: unknown): never {
+  reader.fail(error)
+  throw error
 }

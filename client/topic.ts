@@ -1,6 +1,6 @@
 import type { Encoding } from '../protocol/encodings.js'
 import { MillraceError } from '../protocol/error-codes.js'
-import { illegalTopicName } from '../protocol/limits.js'
+import { illegalTopicName, RESERVED_TOPIC_PREFIX } from '../protocol/limits.js'
 import type { AnyCodec, InputOf, OutputOf } from './encodings.js'
 
 /** A topic as the program knows it: its name and how its keys and values are written. */
@@ -12,7 +12,7 @@ export interface Topic<
   readonly name: Name
   readonly key: Key
   readonly value: Value
-  /** A record of this topic, checked by the compiler; `producer.send` takes it. */
+  /** A record of this topic, checked by the compiler; `producer.send` and `client.atomic` take it. */
   readonly record: (record: RecordFields<InputOf<Key>, InputOf<Value>>) => TopicRecord<Key, Value, Name>
 }
 
@@ -25,7 +25,7 @@ export interface AnyTopic {
 
 export type Headers = Readonly<Record<string, string | Uint8Array>>
 
-/** What is sent: the shape that `producer.send` takes. */
+/** What is sent: the shape that `producer.send` and `client.atomic` take. */
 export interface RecordFields<Key, Value> {
   /** Chooses the partition, and what records are versions of; none: any partition. */
   readonly key?: Key | null
@@ -36,8 +36,20 @@ export interface RecordFields<Key, Value> {
   readonly partition?: number | undefined
   /** When it happened: a Date or milliseconds since 1970; default now. */
   readonly timestamp?: number | Date | undefined
+  /**
+   * Says which record this is, in 1 to 1,024 characters: one record per topic and id is written within the topic's
+   * `dedupWindowMs`, whatever connection, producer or partition the second comes from. The second one's result says
+   * `duplicate` and where the first is.
+   */
+  readonly dedupId?: string | undefined
+  /**
+   * The record is written only if it gets exactly this offset, else EXPECTED_OFFSET_CONFLICT (details: expectedOffset and
+   * actualOffset, the one that it would have got). It needs `partition` or `key`, unless the topic has one partition.
+   */
+  readonly expectedOffset?: number | undefined
 }
 
+/** A record and its topic: what `topic.record` makes. */
 export interface TopicRecord<Key extends AnyCodec, Value extends AnyCodec, Name extends string = string>
   extends RecordFields<InputOf<Key>, InputOf<Value>> {
   readonly topic: Topic<Key, Value, Name>
@@ -79,7 +91,9 @@ export function defineTopic<const Name extends string, Key extends AnyCodec, Val
   readonly value: Value
 }): Topic<Key, Value, Name> {
   const { name, key, value } = fields
-  const why = illegalTopicName(name)
+  // The broker's own topics can be read like any other; making and writing them is refused by the broker.
+  const isInternal = name.startsWith(RESERVED_TOPIC_PREFIX)
+  const why = illegalTopicName(isInternal ? name.slice(RESERVED_TOPIC_PREFIX.length) : name)
   if (why !== undefined) throw new MillraceError('ILLEGAL_TOPIC_NAME', { message: why })
   const topic: Topic<Key, Value, Name> = Object.freeze({
     name,

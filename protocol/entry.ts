@@ -1,6 +1,6 @@
 /**
  * The stored entry: one record batch as it stands in the WAL, in a chunk, in a DELIVER frame. 112 bytes of header, an
- * uncompressed section (dedup ids, omitted records: empty in this version), the producer's payload byte for byte.
+ * uncompressed section (dedup ids, omitted records: entry-section.ts), the producer's payload byte for byte.
  * PROTOCOL.md draws the bytes. Little-endian.
  */
 import { crc32 } from '#crc32'
@@ -50,7 +50,7 @@ export interface EntryHeader {
   readonly baseOffset: number
   /** Last offset minus base offset. */
   readonly lastOffsetDelta: number
-  /** Records in the payload: fewer than lastOffsetDelta + 1 where some were compacted away. */
+  /** Records in the payload, omitted ones too: fewer than lastOffsetDelta + 1 where some were compacted away. */
   readonly recordCount: number
   /** Broker time, milliseconds; never falls within a partition. */
   readonly appendTime: number

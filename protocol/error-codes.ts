@@ -70,6 +70,24 @@ export const ERROR_CODES = {
   SUBSCRIPTION_EXISTS: kind(409, 'this connection has a subscription of this id'),
   UNKNOWN_SUBSCRIPTION: kind(404, 'this connection has no subscription of this id'),
 
+  // Conditions of a write
+  EXPECTED_OFFSET_CONFLICT: kind(409, 'the partition does not end at the expected offset'),
+  ATOMIC_TOO_LARGE: kind(413, 'the atomic write is larger than the broker takes'),
+  DEDUP_FULL: kind(503, 'the memory for dedup ids is full', { retriable: true }),
+  TOPIC_READ_ONLY: kind(403, 'the topic is written by the broker alone'),
+
+  // Consumer groups and work queues
+  ILLEGAL_GROUP_NAME: kind(400, 'the group name is not allowed'),
+  UNKNOWN_GROUP: kind(404, 'there is no such group'),
+  GROUP_KIND_CONFLICT: kind(409, 'the name is in use by a group of the other kind'),
+  GROUP_ACTIVE: kind(409, 'the group has members'),
+  UNKNOWN_MEMBER: kind(404, 'the group has no such member'),
+  MEMBER_EXISTS: kind(409, 'the group has a member of this id'),
+  FENCED: kind(409, 'the partition belongs to another member'),
+  ACK_OUT_OF_RANGE: kind(416, 'the acknowledged offset is past the durable end'),
+  ALREADY_ACKED: kind(409, 'the record was acknowledged before'),
+  LEASE_LOST: kind(409, 'the lease is over'),
+
   // Load and storage
   BACKPRESSURE: kind(503, 'the broker has more to write than it may hold', { retriable: true }),
   DISK_FULL: kind(507, 'the disk is nearly full', { retriable: true }),

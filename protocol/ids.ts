@@ -7,6 +7,8 @@ type Branded<T, Name extends string> = T & { readonly [brand]: Name }
 export type TopicId = Branded<string, 'TopicId'>
 /** 128 bits chosen by the client, as hex: the same id on a retry gets the first answer. */
 export type RequestId = Branded<string, 'RequestId'>
+/** 128 random bits chosen by the client, as hex: one membership of a consumer group or work queue. */
+export type MemberId = Branded<string, 'MemberId'>
 /** 128 bits of a data directory's life. */
 export type ClusterId = Branded<string, 'ClusterId'>
 
@@ -41,4 +43,5 @@ function digitAt(hex: string, index: number): number {
 
 export const topicIdFrom = (hex: string): TopicId => hex as TopicId
 export const requestIdFrom = (hex: string): RequestId => hex as RequestId
+export const memberIdFrom = (hex: string): MemberId => hex as MemberId
 export const clusterIdFrom = (hex: string): ClusterId => hex as ClusterId

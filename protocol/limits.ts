@@ -38,6 +38,31 @@ export const HARD_LIMITS = {
   /** Credit that one subscription may hold. */
   creditBytesMax: 256 * MIB,
   maxWaitMsMax: 60_000,
+  groupNameCharsMax: 200,
+  /** Topics of one member. */
+  groupTopicsMax: 1_000,
+  groupsPerPageMax: 1_000,
+  /** Partitions in one frame, of each of its lists. */
+  partsPerFrameMax: 10_000,
+  sessionTimeoutMsMin: 1_000,
+  sessionTimeoutMsMax: 5 * 60_000,
+  /** Acks, jobs or settled items of one request. */
+  acksPerRequestMax: 10_000,
+  /** Offset ranges in one list. */
+  rangesMax: 10_000,
+  /** Jobs that a member of a work queue may have room for. */
+  prefetchMax: 10_000,
+  /** The lease of a job, what it is extended by, the delay before it is delivered again: a week, milliseconds. */
+  jobMsMax: 7 * 24 * 3_600_000,
+  /** Why a job or record was given up. */
+  reasonCharsMax: 1_024,
+  atomicWritesMax: 1_000,
+  /** Of an ATOMIC, in all its batches. */
+  atomicDedupIdsMax: 4_096,
+  /** Of the text that a client hashes to a dedup id. */
+  dedupIdCharsMax: 1_024,
+  dedupWindowMsMin: 1_000,
+  dedupWindowMsMax: 7 * 24 * 3_600_000,
   /** Offsets, times and ids stay plain numbers. */
   uintMax: Number.MAX_SAFE_INTEGER,
   uint32Max: 0xffffffff,
@@ -49,19 +74,36 @@ export const HARD_LIMITS = {
  */
 export const PRODUCER_WINDOW_BATCHES = 16
 
-/** A name that users may give a topic; names that start with `_millrace.` belong to the broker. */
+/** A name that users may give a topic or group; names that start with `_millrace.` belong to the broker. */
 export const TOPIC_NAME_PATTERN = /^[A-Za-z0-9._-]+$/
 export const RESERVED_TOPIC_PREFIX = '_millrace.'
 
 /** Why a topic name is refused, or undefined when it is legal. */
-export function illegalTopicName(name: string): string | undefined {
-  if (name.length === 0) return 'a topic name is empty'
-  if (name.length > HARD_LIMITS.topicNameCharsMax) {
-    return `a topic name has ${name.length} characters, at most ${HARD_LIMITS.topicNameCharsMax} are allowed`
+export const illegalTopicName = (name: string): string | undefined =>
+  illegalName(name, { what: 'topic', charsMax: HARD_LIMITS.topicNameCharsMax })
+
+/**
+ * Why the name of a consumer group or work queue is refused, or undefined when it is legal. It has no dots: the names of
+ * its dead-letter topics, `TOPIC.GROUP.dlq`, would not say where the topic's name ends.
+ */
+export const illegalGroupName = (name: string): string | undefined => {
+  const fault = illegalName(name, { what: 'group', charsMax: HARD_LIMITS.groupNameCharsMax })
+  if (fault === undefined && name.includes('.'))
+    return 'a group name may hold only letters, digits, "_" and "-"'
+  return fault
+}
+
+function illegalName(
+  name: string,
+  { what, charsMax }: { what: string; charsMax: number },
+): string | undefined {
+  if (name.length === 0) return `a ${what} name is empty`
+  if (name.length > charsMax) {
+    return `a ${what} name has ${name.length} characters, at most ${charsMax} are allowed`
   }
-  if (name === '.' || name === '..') return `a topic cannot be named "${name}"`
-  if (!TOPIC_NAME_PATTERN.test(name)) return 'a topic name may hold only letters, digits, ".", "_" and "-"'
+  if (name === '.' || name === '..') return `a ${what} cannot be named "${name}"`
+  if (!TOPIC_NAME_PATTERN.test(name)) return `a ${what} name may hold only letters, digits, ".", "_" and "-"`
   if (name.startsWith(RESERVED_TOPIC_PREFIX))
-    return `topic names that start with "${RESERVED_TOPIC_PREFIX}" are reserved`
+    return `${what} names that start with "${RESERVED_TOPIC_PREFIX}" are reserved`
   return undefined
 }

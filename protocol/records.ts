@@ -2,6 +2,7 @@
  * The payload of a batch: a MessagePack array of records, each `[offsetDelta, timestampDelta, key, value, headers]`.
  * Written by producers, checked by the broker without building anything, read by consumers.
  */
+import { bitAt } from './entry-section.js'
 import { type ErrorCode, MillraceError } from './error-codes.js'
 import { HARD_LIMITS } from './limits.js'
 import type { Wire, WireHeaders, WireRecord } from './record.js'
@@ -14,8 +15,15 @@ export { RecordBatchBuilder, type RecordToAppend } from './record-batch-builder.
 /** Elements of a record's array. */
 export const RECORD_FIELDS = 5
 
-/** Reads an uncompressed payload. Binary keys and values are views into it. Throws BAD_BATCH. */
-export function decodeRecords(payload: Uint8Array, recordCount: number): WireRecord[] {
+/**
+ * Reads an uncompressed payload. Binary keys and values are views into it. Records whose bit is set in `omitted` (see
+ * omittedBits) are left out. Throws BAD_BATCH.
+ */
+export function decodeRecords(
+  payload: Uint8Array,
+  recordCount: number,
+  omitted?: Uint8Array | undefined,
+): WireRecord[] {
   // A plain view: of a Buffer, slices would be Buffers too, and those behave otherwise.
   const bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
   const cursor = new RecordCursor(bytes)
@@ -33,6 +41,7 @@ export function decodeRecords(payload: Uint8Array, recordCount: number): WireRec
     const key = readWire(cursor, textAt, i)
     const value = readWire(cursor, textAt, i)
     const headers = readHeaders(cursor, textAt, i)
+    if (omitted !== undefined && bitAt(omitted, i)) continue
     records.push({ offsetDelta, timestampDelta, key, value, headers })
   }
   if (cursor.position !== bytes.length) throw badBatch('bytes follow the last record')

@@ -12,7 +12,8 @@ import { HARD_LIMITS } from './limits.js'
 export type Form =
   | { readonly kind: 'bool' | 'id' | 'encoding' | 'details' }
   | { readonly kind: 'uint' | 'text' | 'bytes'; readonly max: number }
-  | { readonly kind: 'nullable'; readonly of: Form }
+  | { readonly kind: 'choice'; readonly numbers: Readonly<Record<string, number>> }
+  | { readonly kind: 'nullable' | 'tail'; readonly of: Form }
   | { readonly kind: 'list'; readonly of: Form; readonly max: number }
   | { readonly kind: 'tuple'; readonly fields: Readonly<Record<string, Form>> }
 
@@ -27,6 +28,11 @@ export interface Shape<T> {
 }
 
 export type TypeOf<S> = S extends Shape<infer T> ? T : never
+
+/** A field that a released frame or tuple gained later: see tail(). */
+export interface Tail<T> extends Shape<T | undefined> {
+  readonly form: { readonly kind: 'tail'; readonly of: Form }
+}
 
 function refuse(path: string, expects: string, value: unknown): never {
   const got =
@@ -110,6 +116,18 @@ export function encoding(): Shape<Encoding> {
   }
 }
 
+/** One of a few names, each with its number on the wire. */
+export function choice<Name extends string>(numbers: Readonly<Record<Name, number>>): Shape<Name> {
+  const names = new Map(Object.entries<number>(numbers).map(([name, number]) => [number, name as Name]))
+  const expects = `one of ${[...names].map(([number, name]) => `${number} (${name})`).join(', ')}`
+  return {
+    form: { kind: 'choice', numbers },
+    expects,
+    read: (value, path) => names.get(value as number) ?? refuse(path, expects, value),
+    write: (value) => numbers[value],
+  }
+}
+
 /** nil, or a value of `shape`. */
 export function nullable<T>(shape: Shape<T>): Shape<T | null> {
   return {
@@ -117,6 +135,19 @@ export function nullable<T>(shape: Shape<T>): Shape<T | null> {
     expects: `${shape.expects}, or nil`,
     read: (value, path) => (value === null || value === undefined ? null : shape.read(value, path)),
     write: (value) => (value === null ? null : shape.write(value)),
+  }
+}
+
+/**
+ * A field added to a released frame or tuple, behind all that it had. Missing and nil read as undefined, which means what
+ * was before the field; undefined ones at the end are not written, so that frames without them keep their bytes.
+ */
+export function tail<T>(shape: Shape<T>): Tail<T> {
+  return {
+    form: { kind: 'tail', of: shape.form },
+    expects: `${shape.expects}, or nothing`,
+    read: (value, path) => (value === null || value === undefined ? undefined : shape.read(value, path)),
+    write: (value) => (value === undefined ? undefined : shape.write(value)),
   }
 }
 
@@ -160,29 +191,68 @@ export function details(): Shape<Record<string, string | number | boolean>> {
 }
 
 export type Fields = Readonly<Record<string, Shape<unknown>>>
-export type FieldsOf<F extends Fields> = { -readonly [Name in keyof F]: TypeOf<F[Name]> }
 
-/**
- * Named fields, as a list in the order of their names here. Fields beyond the known ones are passed over, so that a
- * later version may add some; a missing one reads as nil.
- */
-export function tuple<F extends Fields>(fields: F): Shape<FieldsOf<F>> {
+type TailNames<F extends Fields> = {
+  [Name in keyof F]: F[Name] extends Tail<unknown> ? Name : never
+}[keyof F]
+
+/** What fields hold: those of tail() may be left out. */
+export type FieldsOf<F extends Fields> = {
+  -readonly [Name in Exclude<keyof F, TailNames<F>>]: TypeOf<F[Name]>
+} & {
+  -readonly [Name in TailNames<F>]?: TypeOf<F[Name]>
+}
+
+/** Named fields in their order, as the elements of an array: what frames and tuples have in common. */
+export interface FieldList<F extends Fields> {
+  /**
+   * Reads the elements from index `first` on. Those beyond the known fields are passed over, so that a later version may
+   * add some; a missing one reads as nil. `path` names the list in errors, where it was not named before.
+   */
+  read(elements: readonly unknown[], first: number, path?: string): FieldsOf<F>
+  /** Adds the fields to `elements`, but not the empty ones of tail() at the end. */
+  write(fields: FieldsOf<F>, elements: unknown[]): unknown[]
+}
+
+/** `root` is the path of a list that is found at one place only: then no path is put together while it is read. */
+export function fieldList<F extends Fields>(fields: F, root?: string): FieldList<F> {
   const names = Object.keys(fields)
+  const rootPaths = root === undefined ? undefined : names.map((name) => `${root}.${name}`)
   const shapes = Object.values(fields)
-  const forms = Object.fromEntries(names.map((name, i) => [name, (shapes[i] as Shape<unknown>).form]))
+  const tails = shapes.filter(({ form }) => form.kind === 'tail').length
+  if (shapes.slice(shapes.length - tails).some(({ form }) => form.kind !== 'tail')) {
+    throw new Error('a field of tail() stands before one that is none')
+  }
   return {
-    form: { kind: 'tuple', fields: forms },
-    expects: `a list of ${names.length} fields`,
-    read: (value, path) => {
-      if (!Array.isArray(value)) return refuse(path, `a list of ${names.length} fields`, value)
+    read(elements, first, path) {
       const result: Record<string, unknown> = {}
       for (let i = 0; i < names.length; i++) {
         const name = names[i] as string
-        result[name] = (shapes[i] as Shape<unknown>).read(value[i], `${path}.${name}`)
+        const at = rootPaths === undefined ? `${path}.${name}` : (rootPaths[i] as string)
+        result[name] = (shapes[i] as Shape<unknown>).read(elements[first + i], at)
       }
       return result as FieldsOf<F>
     },
-    write: (value) =>
-      names.map((name, i) => (shapes[i] as Shape<unknown>).write((value as Record<string, unknown>)[name])),
+    write(values, elements) {
+      for (let i = 0; i < names.length; i++) {
+        const value = (values as Record<string, unknown>)[names[i] as string]
+        elements.push((shapes[i] as Shape<unknown>).write(value))
+      }
+      for (let left = tails; left > 0 && elements.at(-1) === undefined; left--) elements.pop()
+      return elements
+    },
+  }
+}
+
+/** Named fields, as a list in the order of their names here. */
+export function tuple<F extends Fields>(fields: F): Shape<FieldsOf<F>> {
+  const inner = fieldList(fields)
+  const forms = Object.fromEntries(Object.entries(fields).map(([name, { form }]) => [name, form]))
+  const expects = `a list of ${Object.keys(fields).length} fields`
+  return {
+    form: { kind: 'tuple', fields: forms },
+    expects,
+    read: (value, path) => (Array.isArray(value) ? inner.read(value, 0, path) : refuse(path, expects, value)),
+    write: (value) => inner.write(value, []),
   }
 }

@@ -1,18 +1,19 @@
 import type { Client, TopicDetails } from '../../client/index.js'
+import type { Position } from './arguments.js'
+import { consumeInGroup } from './consume-group.js'
 import type { GlobalOptions } from './global-options.js'
-import { printable, recordAsJson, type TravelledRecord } from './json-output.js'
 import { Output } from './output.js'
+import { type FormatOptions, formatOf } from './record-format.js'
 import { withClient } from './session.js'
 import { topicAs } from './topic-face.js'
 
-export interface ConsumeOptions extends GlobalOptions {
-  readonly from?: 'earliest' | 'latest' | Date
+export interface ConsumeOptions extends GlobalOptions, FormatOptions {
+  readonly from?: Position
   readonly offset?: number
   readonly partition?: number
+  readonly group?: string
   readonly exitAtEnd?: boolean
   readonly count?: number
-  readonly json?: boolean
-  readonly keySeparator?: string
 }
 
 /** `millrace consume`: a topic's records to standard output. */
@@ -25,7 +26,9 @@ export async function consumeRecords(name: string, options: ConsumeOptions): Pro
   try {
     const work = async (client: Client): Promise<void> => {
       const info = await client.describeTopic(name, { signal: stop.signal })
-      await print(client, { info, options, output, signal: stop.signal })
+      const printing = { info, options, output, signal: stop.signal }
+      if (options.group === undefined) await print(client, printing)
+      else await consumeInGroup(client, { ...printing, group: options.group })
     }
     await withClient(options, work, { tellsOutages: true })
   } catch (error) {
@@ -59,40 +62,5 @@ async function print(client: Client, { info, options, output, signal }: Printing
     await output.write(format(wanted))
     left -= wanted.length
     if (left <= 0) return
-  }
-}
-
-type Format = (records: readonly TravelledRecord[]) => string | Uint8Array
-
-/** How a batch is printed: as one piece, because a write for each value would cost more than all the rest. */
-function formatOf(info: TopicDetails, { json, keySeparator }: ConsumeOptions): Format {
-  const { keyEncoding, valueEncoding } = info
-  if (json) return lines((record) => recordAsJson(record, info))
-  const value = (record: TravelledRecord) => printable(record.value, valueEncoding)
-  if (keySeparator === undefined)
-    return valueEncoding === 'bytes'
-      ? byteLines((record) => [value(record)])
-      : lines(value as (record: TravelledRecord) => string)
-  return byteLines((record) => [printable(record.key, keyEncoding), keySeparator, value(record)])
-}
-
-function lines(text: (record: TravelledRecord) => string): Format {
-  return (records) => {
-    let joined = ''
-    for (const record of records) joined += `${text(record)}\n`
-    return joined
-  }
-}
-
-const NEWLINE = Buffer.from('\n')
-
-function byteLines(parts: (record: TravelledRecord) => (string | Uint8Array)[]): Format {
-  return (records) => {
-    const pieces: Uint8Array[] = []
-    for (const record of records) {
-      for (const part of parts(record)) pieces.push(typeof part === 'string' ? Buffer.from(part) : part)
-      pieces.push(NEWLINE)
-    }
-    return Buffer.concat(pieces)
   }
 }

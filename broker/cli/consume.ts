@@ -1,5 +1,5 @@
-import { type Command, InvalidArgumentError } from 'commander'
-import { countFrom, separator } from './arguments.js'
+import type { Command } from 'commander'
+import { countFrom, position, separator } from './arguments.js'
 import type { ConsumeOptions } from './consume-records.js'
 import { usageFailure } from './failure.js'
 
@@ -15,6 +15,7 @@ export function declareConsume(program: Command): void {
     )
     .option('--partition <p>', 'this partition only', countFrom(0))
     .option('--offset <n>', 'start at this offset; needs --partition', countFrom(0))
+    .option('--group <name>', 'as a member of this group: go on at its cursor, acknowledge what was printed')
     .option('--exit-at-end', 'stop at what was the end when the command started')
     .option('--count <n>', 'stop after so many records', countFrom(1))
     .option('--json', 'print whole records, one JSON object a line')
@@ -28,6 +29,7 @@ export function declareConsume(program: Command): void {
       if (options.offset !== undefined && options.from !== undefined) {
         throw usageFailure('--offset and --from both say where to start')
       }
+      if (options.group !== undefined) refuseOwnPlace(options)
       if (options.json && options.keySeparator !== undefined) {
         throw usageFailure('--json prints the key already: leave out --key-separator')
       }
@@ -36,11 +38,16 @@ export function declareConsume(program: Command): void {
     })
 }
 
-function position(text: string): 'earliest' | 'latest' | Date {
-  if (text === 'earliest' || text === 'latest') return text
-  const time = /^\d{4}-\d{2}/.test(text) ? new Date(text) : undefined
-  if (time !== undefined && !Number.isNaN(time.getTime())) return time
-  throw new InvalidArgumentError('It must be earliest, latest or a time such as 2026-11-01T12:00:00Z.')
+/** A member of a group reads what the broker gives it, from where the group is. */
+function refuseOwnPlace({ partition, from }: ConsumeOptions): void {
+  if (partition !== undefined) {
+    throw usageFailure('--group and --partition: the broker says which partitions a member of a group gets')
+  }
+  if (from instanceof Date) {
+    throw usageFailure(
+      '--from with --group is earliest or latest, for partitions without a cursor; "millrace group reset" moves cursors',
+    )
+  }
 }
 
 const NOTES = `
@@ -50,10 +57,16 @@ are {"base64":"..."} and times are ISO 8601.
 
 A time without a zone is in this machine's.
 
+With --group the command is a member of a consumer group: the members share the partitions, and each goes on where the
+group is; --from says where to begin in partitions in which the group has no cursor yet. What has left the process is
+acknowledged, so after a crash a record may be printed again, but none is left out. --exit-at-end then stops when the
+whole group has got to what was the end.
+
 The command goes on by itself when the broker restarts: no record is missed or printed twice.
 
 Examples:
   millrace consume logs --exit-at-end > copy.log
   millrace consume logs --from latest
   millrace consume logs --from 2026-11-01T12:00:00Z --count 10 --json
-  millrace consume logs --partition 0 --offset 4711 --count 1`
+  millrace consume logs --partition 0 --offset 4711 --count 1
+  millrace consume logs --group archive >> archive.log`

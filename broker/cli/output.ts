@@ -48,6 +48,13 @@ export class Output {
   }
 }
 
+/** Writes a whole answer to stdout. */
+export async function print(text: string): Promise<void> {
+  const output = new Output()
+  await output.write(text)
+  await output.flush()
+}
+
 let isTolerant = false
 
 /** What is printed after the reader of stdout or stderr has gone is lost in silence, as for every other command. */

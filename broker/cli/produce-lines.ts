@@ -53,7 +53,7 @@ export async function produceLines(name: string, options: ProduceOptions): Promi
 
 /** The topic as it is, or as it is made now. Throws when it is other than the command line says. */
 async function topicFor(client: Client, name: string, wanted: ProduceOptions): Promise<TopicDetails> {
-  const existing = await topicIfAny(client, name)
+  const existing = await topicIfAny(client, name, wanted)
   const info = existing ?? (await created(client, name, wanted))
   const differs = (what: string, is: unknown, asked: unknown) =>
     new CommandFailure(
@@ -68,25 +68,31 @@ async function topicFor(client: Client, name: string, wanted: ProduceOptions): P
   return info
 }
 
-async function topicIfAny(client: Client, name: string): Promise<TopicDetails | undefined> {
+async function topicIfAny(
+  client: Client,
+  name: string,
+  { timeout: timeoutMs }: ProduceOptions,
+): Promise<TopicDetails | undefined> {
   try {
-    return await client.describeTopic(name)
+    return await client.describeTopic(name, { timeoutMs })
   } catch (error) {
     if (error instanceof MillraceError && error.code === 'UNKNOWN_TOPIC') return undefined
     throw error
   }
 }
 
-async function created(client: Client, name: string, { encoding = 'text', partitions = 1 }: ProduceOptions) {
+async function created(client: Client, name: string, options: ProduceOptions): Promise<TopicDetails> {
+  const { encoding = 'text', partitions = 1, timeout: timeoutMs } = options
   // Keys stand in the lines too, so bytes that are no text need keys that may be none.
   const keyEncoding = encoding === 'bytes' ? 'bytes' : 'text'
   try {
-    await client.createTopic(await topicAs({ name, keyEncoding, valueEncoding: encoding }), { partitions })
+    const topic = await topicAs({ name, keyEncoding, valueEncoding: encoding })
+    await client.createTopic(topic, { partitions, timeoutMs })
   } catch (error) {
     // Somebody was faster; what is there now is checked as if it always had been.
     if (!(error instanceof MillraceError && error.code === 'TOPIC_EXISTS')) throw error
   }
-  return await client.describeTopic(name)
+  return await client.describeTopic(name, { timeoutMs })
 }
 
 interface Pumping {

@@ -84,8 +84,9 @@ function located(error: unknown, { records, firstLine }: NumberedRecords): unkno
 }
 
 function isTooLarge(record: LineRecord, recordBytesMax: number): boolean {
+  const outgoing = { ...record, headers: null, timestamp: 0, conditions: null }
   try {
-    refuseTooLarge({ ...record, headers: null, timestamp: 0 }, recordBytesMax)
+    refuseTooLarge(outgoing, recordBytesMax)
     return false
   } catch {
     return true

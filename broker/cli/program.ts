@@ -1,8 +1,10 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { declareConsume } from './consume.js'
+import { declareDlq } from './dlq.js'
 import { describeFailure, EXIT, exitCodeOf, traceOf } from './failure.js'
 import type { GlobalOptions } from './global-options.js'
+import { declareGroup } from './group.js'
 import { OutputClosed, tolerateLostReaders } from './output.js'
 import { declareProduce } from './produce.js'
 import { declareRepair } from './repair.js'
@@ -31,7 +33,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 
 export function createProgram(): Command {
   const program = new Command('millrace')
-    .description('A durable event-log broker: start one, and work with its topics.')
+    .description('A durable event-log broker: start one, and work with its topics and groups.')
     .version(version(), '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
@@ -55,6 +57,8 @@ export function createProgram(): Command {
   declareTopic(program)
   declareProduce(program)
   declareConsume(program)
+  declareGroup(program)
+  declareDlq(program)
   declareVerify(program)
   declareRepair(program)
   program.addHelpText('after', EXAMPLES)
@@ -67,6 +71,7 @@ Examples:
   millrace produce logs < access.log                   a record a line
   millrace consume logs --exit-at-end > copy.log       the same lines back
   millrace topic describe logs
+  millrace group describe billing                      how far behind a consumer group is
 
 Exit codes: 0 done, 1 failed, 2 the command line or configuration is wrong.`
 

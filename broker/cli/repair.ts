@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import type { LostRecords, RepairPlan } from '../offline/repair-plan.js'
+import { count } from './count.js'
 import { CommandFailure } from './failure.js'
-import { count, DirectoryProgress, describeFault, describeReport, offline } from './verify.js'
+import { DirectoryProgress, describeFault, describeReport, offline } from './verify.js'
 
 interface Flags {
   readonly yes?: boolean

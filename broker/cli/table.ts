@@ -1,3 +1,6 @@
+/** Stands for a number that there is not. */
+export const NONE = '-'
+
 /** Rows as aligned columns; numbers to the right. The first row is the heading. */
 export function columns(rows: readonly (readonly (string | number)[])[]): string {
   const widths: number[] = []
@@ -5,7 +8,8 @@ export function columns(rows: readonly (readonly (string | number)[])[]): string
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, String(cell).length)
   }
   const isNumber = (column: number) =>
-    rows.length > 1 && rows.slice(1).every((row) => typeof row[column] === 'number')
+    rows.slice(1).some((row) => typeof row[column] === 'number') &&
+    rows.slice(1).every((row) => typeof row[column] === 'number' || row[column] === NONE)
   const numeric = widths.map((_, i) => isNumber(i))
   return rows
     .map((row) => {

@@ -1,24 +1,33 @@
-import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import type { Encoding } from '../../protocol/encodings.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { countFrom, encodingOption } from './arguments.js'
-import { usageFailure } from './failure.js'
+import { isConfirmed } from './confirm.js'
 import type { GlobalOptions } from './global-options.js'
-import { Output } from './output.js'
+import { print } from './output.js'
 import { withClient } from './session.js'
 import { columns } from './table.js'
+import { declareAlter } from './topic-alter.js'
+import { declareDeleteBefore } from './topic-delete-before.js'
 import { topicAs } from './topic-face.js'
+import {
+  declareTopicOptions,
+  describeOptions,
+  type TopicOptionFlags,
+  topicSettingsOf,
+} from './topic-options.js'
 
 export function declareTopic(program: Command): void {
-  const topic = program.command('topic').description('Create, list, describe and delete topics.')
+  const topic = program.command('topic').description('Create, list, describe, alter and delete topics.')
   declareCreate(topic)
   declareList(topic)
   declareDescribe(topic)
+  declareAlter(topic)
   declareDelete(topic)
+  declareDeleteBefore(topic)
 }
 
-interface CreateOptions extends GlobalOptions {
+interface CreateOptions extends GlobalOptions, TopicOptionFlags {
   readonly partitions: number
   readonly keyEncoding: Encoding
   readonly valueEncoding: Encoding
@@ -26,7 +35,7 @@ interface CreateOptions extends GlobalOptions {
 }
 
 function declareCreate(topic: Command): void {
-  topic
+  const create = topic
     .command('create')
     .description('Create a topic. Its partitions and encodings cannot be changed later.')
     .argument('<name>', 'letters, digits, ".", "_" and "-"')
@@ -34,39 +43,48 @@ function declareCreate(topic: Command): void {
     .addOption(encodingOption('--key-encoding <encoding>', 'how keys are written').default('text'))
     .addOption(encodingOption('--value-encoding <encoding>', 'how values are written').default('text'))
     .option('--if-missing', 'succeed also when the same topic exists')
+  declareTopicOptions(create, { clearable: false })
     .addHelpText(
       'after',
       `
 Examples:
   millrace topic create logs
-  millrace topic create orders --partitions 8 --value-encoding json --if-missing`,
+  millrace topic create orders --partitions 8 --value-encoding json --if-missing
+  millrace topic create mails --until-acked --max-age 30d`,
     )
     .action(async (name: string, _options, self: Command) => {
       const options = self.optsWithGlobals<CreateOptions>()
       const { partitions, keyEncoding, valueEncoding } = options
       const definition = await topicAs({ name, keyEncoding, valueEncoding })
+      const settings = { partitions, ...topicSettingsOf(options) }
       const created = await withClient(options, async (client) => {
-        if (options.ifMissing) return (await client.ensureTopic(definition, { partitions })).created
-        await client.createTopic(definition, { partitions })
+        if (options.ifMissing) return (await client.ensureTopic(definition, settings)).created
+        await client.createTopic(definition, settings)
         return true
       })
       await print(created ? `created topic ${name}\n` : `topic ${name} exists\n`)
     })
 }
 
-interface ListOptions extends GlobalOptions {
+interface JsonOptions extends GlobalOptions {
   readonly json?: boolean
+}
+
+interface ListOptions extends JsonOptions {
+  readonly internal?: boolean
 }
 
 function declareList(topic: Command): void {
   topic
     .command('list')
     .description('List the topics by name.')
+    .option('--internal', "also the broker's own topics")
     .option('--json', 'print one JSON object a line')
     .addHelpText('after', '\nExamples:\n  millrace topic list\n  millrace topic list --json | jq -r .name')
     .action(async (_options, self: Command) => {
       const options = self.optsWithGlobals<ListOptions>()
-      const topics = await withClient(options, (client) => client.listTopics())
+      const all = await withClient(options, (client) => client.listTopics())
+      const topics = options.internal ? all : all.filter(({ internal }) => !internal)
       if (options.json) {
         await print(topics.map((info) => `${JSON.stringify(withIsoTime(info))}\n`).join(''))
       } else if (topics.length > 0) {
@@ -85,7 +103,7 @@ function declareList(topic: Command): void {
 function declareDescribe(topic: Command): void {
   topic
     .command('describe')
-    .description('Show a topic: its encodings, and the offsets of each partition.')
+    .description('Show a topic: its encodings and options, and the offsets of each partition.')
     .argument('<name>')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -98,7 +116,7 @@ Examples:
   millrace topic describe logs --json | jq '.partitions[0].endOffset'`,
     )
     .action(async (name: string, _options, self: Command) => {
-      const options = self.optsWithGlobals<ListOptions>()
+      const options = self.optsWithGlobals<JsonOptions>()
       const info = await withClient(options, (client) => client.describeTopic(name))
       if (options.json) {
         await print(`${JSON.stringify(withIsoTime(info))}\n`)
@@ -112,7 +130,7 @@ Examples:
       ])
       await print(
         `topic ${info.name}: id ${info.topicId}, key ${info.keyEncoding}, value ${info.valueEncoding}, ` +
-          `created ${isoTime(info.createdAt)}\n${columns([['PARTITION', 'START', 'END', 'OFFSETS'], ...rows])}`,
+          `created ${isoTime(info.createdAt)}\n${describeOptions(info)}\n${columns([['PARTITION', 'START', 'END', 'OFFSETS'], ...rows])}`,
       )
     })
 }
@@ -132,7 +150,10 @@ function declareDelete(topic: Command): void {
     .addHelpText('after', '\nExamples:\n  millrace topic delete logs\n  millrace topic delete logs --yes')
     .action(async (name: string, _options, self: Command) => {
       const options = self.optsWithGlobals<DeleteOptions>()
-      if (!options.yes && !(await isConfirmed(name))) {
+      if (
+        !options.yes &&
+        !(await isConfirmed(`Delete topic ${name} and all its records?`, `deleting ${name}`))
+      ) {
         await print(`topic ${name} is kept\n`)
         return
       }
@@ -150,28 +171,9 @@ function declareDelete(topic: Command): void {
     })
 }
 
-async function isConfirmed(name: string): Promise<boolean> {
-  if (!process.stdin.isTTY) {
-    throw usageFailure(`deleting ${name} needs --yes: stdin is no terminal, so there is nobody to ask`)
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    const answer = await terminal.question(`Delete topic ${name} and all its records? [y/N] `)
-    return /^y(es)?$/i.test(answer.trim())
-  } finally {
-    terminal.close()
-  }
-}
-
 const isoTime = (time: number): string => new Date(time).toISOString()
 
 const withIsoTime = <T extends { readonly createdAt: number }>(info: T) => ({
   ...info,
   createdAt: isoTime(info.createdAt),
 })
-
-async function print(text: string): Promise<void> {
-  const output = new Output()
-  await output.write(text)
-  await output.flush()
-}

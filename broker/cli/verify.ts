@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { DataFault, VerifyReport } from '../offline/report.js'
+import { count } from './count.js'
 import { CommandFailure, EXIT } from './failure.js'
 import { Progress } from './progress.js'
 
@@ -88,8 +89,5 @@ export function describeReport({ status, faults, tornTail, notes, counts }: Veri
 
 export const describeFault = ({ file, byteOffset, reason }: DataFault): string =>
   `corrupt: ${file} at byte ${byteOffset}: ${reason}`
-
-export const count = (number: number, noun: string): string =>
-  `${number.toLocaleString('en-US')} ${noun}${number === 1 ? '' : 's'}`
 
 const mebibytes = (bytes: number): string => `${(bytes / 1024 ** 2).toFixed(1)} MiB`

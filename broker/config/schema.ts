@@ -45,6 +45,17 @@ export interface BrokerConfig {
   /** A producer identity unused for so long is forgotten. */
   readonly producerIdleMs: number
 
+  /** Consumer groups and work queues at a time. */
+  readonly groupsMax: number
+  /** Cursors of all groups together, one for each partition that a group reads. */
+  readonly cursorsMax: number
+  /** Ranges of unsettled records in one partition of a work queue; past it nothing new is handed out. */
+  readonly queueRangesMax: number
+  /** Memory for dedup ids of all topics; past it records with ids are refused with DEDUP_FULL. */
+  readonly dedupBytesMax: number
+  /** Size of the topic _millrace.changes, past which its oldest events go. */
+  readonly changesBytesMax: number
+
   /** Size of one WAL segment file. */
   readonly walSegmentBytes: number
   /** Size of the whole WAL past which what holds its oldest segment is sealed. */

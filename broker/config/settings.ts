@@ -110,6 +110,26 @@ export const SETTINGS: Table = {
     max: 3650 * DAY,
   }),
 
+  groupsMax: count(10_000, 'Consumer groups and work queues at a time.', { min: 1, max: 1_000_000 }),
+  cursorsMax: count(200_000, 'Cursors of all groups together, one for each partition that a group reads.', {
+    min: 1,
+    max: 10_000_000,
+  }),
+  queueRangesMax: count(
+    10_000,
+    'Ranges of unsettled records in one partition of a work queue; past it nothing new is handed out.',
+    { min: 16, max: 1_000_000 },
+  ),
+  dedupBytesMax: bytes(
+    256 * MIB,
+    'Memory for dedup ids of all topics; past it records with ids are refused with DEDUP_FULL.',
+    { min: 1 * MIB, max: 64 * GIB },
+  ),
+  changesBytesMax: bytes(64 * MIB, 'Size of the topic _millrace.changes, past which its oldest events go.', {
+    min: 1 * MIB,
+    max: 1 * TIB,
+  }),
+
   walSegmentBytes: bytes(64 * MIB, 'Size of one WAL segment file.', { min: 64 * KIB, max: 1 * GIB }),
   walBytesMax: bytes(2 * GIB, 'Size of the whole WAL past which what holds its oldest segment is sealed.', {
     min: 256 * KIB,
@@ -194,6 +214,10 @@ export const SETTING_GROUPS: readonly { readonly title: string; readonly names: 
     ],
   },
   { title: 'Topics and producers', names: ['topicsMax', 'partitionsMax', 'producersMax', 'producerIdleMs'] },
+  {
+    title: 'Groups, dedup and changes',
+    names: ['groupsMax', 'cursorsMax', 'queueRangesMax', 'dedupBytesMax', 'changesBytesMax'],
+  },
   {
     title: 'Write-ahead log',
     names: [

@@ -20,3 +20,7 @@ export class ManifestCorruption extends MillraceError {
     this.reason = at.reason
   }
 }
+
+export function fail(keyspace: string, key: string, reason: string): never {
+  throw new ManifestCorruption({ keyspace, key, reason })
+}

@@ -1,6 +1,15 @@
-import { ManifestCorruption } from './corruption.js'
-import type { ChunkRow, ManifestContents, PartitionRow, SectionRow, ShardRow } from './rows.js'
-import { KEYSPACES, ROW_KINDS } from './schema.js'
+import { fail } from './corruption.js'
+import { checkGroups } from './group-invariants.js'
+import type {
+  AnswerRow,
+  ChunkRow,
+  ManifestContents,
+  PartitionRow,
+  RequestRow,
+  SectionRow,
+  ShardRow,
+} from './rows.js'
+import { DEDUP_ID_BYTES, KEYSPACES, ROW_KINDS } from './schema.js'
 
 /**
  * What must hold across rows. Each row's CRC shows a changed row; these checks show rows that are missing, back from
@@ -19,10 +28,8 @@ export function checkInvariants(contents: ManifestContents): void {
   checkChunks(contents)
   checkProducers(contents, shard, partitionsOf)
   checkRequests(contents, shard)
-}
-
-function fail(keyspace: string, key: string, reason: string): never {
-  throw new ManifestCorruption({ keyspace, key, reason })
+  checkGroups(contents, shard)
+  checkDedup(contents)
 }
 
 const nameOf = (row: { topicId: string; partition: number }): string => `${row.topicId}/${row.partition}`
@@ -60,7 +67,7 @@ function checkPartitions(
 ): void {
   for (const row of partitions) {
     checkOwner('partition', row, partitionsOf)
-    if (row.startOffset > row.sealedEnd || row.sealedEnd > row.endOffset) {
+    if (row.startOffset > row.endOffset || row.sealedEnd > row.endOffset) {
       const { startOffset, sealedEnd, endOffset } = row
       fail(
         'partition',
@@ -87,6 +94,7 @@ function checkOwner(
 function checkChunks({ chunks, partitions }: ManifestContents): void {
   let next = 0
   for (const partition of partitions) {
+    const first = isOf(chunks[next], partition) ? (chunks[next] as ChunkRow).section : undefined
     let last: SectionRow | undefined
     for (; isOf(chunks[next], partition); next++) {
       const { section } = chunks[next] as ChunkRow
@@ -95,11 +103,18 @@ function checkChunks({ chunks, partitions }: ManifestContents): void {
       last = section
     }
     const { startOffset, sealedEnd } = partition
-    if (last === undefined && startOffset !== sealedEnd) {
+    if (last === undefined && startOffset < sealedEnd) {
       fail(
         'chunk',
         nameOf(partition),
         `offsets ${startOffset} to ${sealedEnd} are sealed, but no chunk holds them`,
+      )
+    }
+    if (first !== undefined && first.endOffset <= startOffset) {
+      fail(
+        'chunk',
+        nameOf(partition),
+        `the chunk at offset ${first.baseOffset} holds nothing that may be read: the start is ${startOffset}`,
       )
     }
     if (last !== undefined && last.endOffset !== sealedEnd) {
@@ -149,11 +164,36 @@ function checkProducers(
   }
 }
 
-function checkRequests({ requests }: ManifestContents, shard: ShardRow): void {
+function checkRequests({ requests, answers }: ManifestContents, shard: ShardRow): void {
+  checkOrders('request', requests, shard.requestOrder)
+  checkOrders('answer', answers, shard.answerOrder)
+}
+
+function checkOrders(keyspace: string, rows: readonly (RequestRow | AnswerRow)[], newest: number): void {
   const orders = new Set<number>()
-  for (const { requestId, order } of requests) {
-    if (order > shard.requestOrder) fail('request', requestId, `its order ${order} was never given out`)
-    if (orders.has(order)) fail('request', requestId, `another request has the order ${order} too`)
+  for (const { requestId, order } of rows) {
+    if (order > newest) fail(keyspace, requestId, `its order ${order} was never given out`)
+    if (orders.has(order)) fail(keyspace, requestId, `another ${keyspace} has the order ${order} too`)
     orders.add(order)
   }
+}
+
+/** Both lists come sorted by topic and start, the pages of a bucket by number. */
+function checkDedup({ topics, dedupBuckets, dedupPages }: ManifestContents): void {
+  const known = new Set(topics.map(({ topicId }) => topicId))
+  let next = 0
+  for (const { topicId, start, count } of dedupBuckets) {
+    const name = `${topicId}/${start}`
+    if (!known.has(topicId)) fail('dedup bucket', name, 'its topic is missing')
+    let ids = 0
+    for (let page = 0; ; page++, next++) {
+      const row = dedupPages[next]
+      if (row === undefined || row.topicId !== topicId || row.start !== start) break
+      if (row.page !== page) fail('dedup page', `${name}/${row.page}`, `page ${page} before it is missing`)
+      ids += row.bytes.length / DEDUP_ID_BYTES
+    }
+    if (ids !== count) fail('dedup bucket', name, `it has ${count} ids, and its pages hold ${ids}`)
+  }
+  const stray = dedupPages[next]
+  if (stray) fail('dedup page', `${stray.topicId}/${stray.start}/${stray.page}`, 'its bucket is missing')
 }

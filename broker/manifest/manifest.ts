@@ -12,7 +12,8 @@ import type { Store, StoreChanges, StoreEntry } from './store.js'
  */
 export class Manifest {
   readonly #store: Store
-  #hasFormat: boolean | undefined
+  /** Undefined before `load`. */
+  #isCurrent: boolean | undefined
 
   constructor(store: Store) {
     this.#store = store
@@ -24,7 +25,7 @@ export class Manifest {
    */
   load(): ManifestContents {
     const { contents, format } = readContents(this.#store.entries())
-    this.#hasFormat = format !== undefined
+    this.#isCurrent = format === MANIFEST_FORMAT
     return contents
   }
 
@@ -33,9 +34,9 @@ export class Manifest {
    * happens to the rows afterwards does not matter. Rejects with StoreFailed; nothing of the flush is kept then.
    */
   async flush(changes: ManifestChanges): Promise<void> {
-    if (this.#hasFormat === undefined) throw new Error('a manifest is loaded before it is flushed')
-    await this.#store.commit(encodeChanges(changes, { withFormat: !this.#hasFormat }))
-    this.#hasFormat = true
+    if (this.#isCurrent === undefined) throw new Error('a manifest is loaded before it is flushed')
+    await this.#store.commit(encodeChanges(changes, { withFormat: !this.#isCurrent }))
+    this.#isCurrent = true
   }
 }
 

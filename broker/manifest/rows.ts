@@ -3,7 +3,9 @@
  * copy and not a translation.
  */
 import type { Encoding } from '../../protocol/encodings.js'
-import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
+import type { ClusterId, MemberId, RequestId, TopicId } from '../../protocol/ids.js'
+import type { GroupKind } from '../../protocol/messages/group.js'
+import type { TopicOptions } from '../../protocol/topic-options.js'
 
 /** The last WAL group whose effects a state holds; both zero for none. */
 export interface AppliedPosition {
@@ -19,6 +21,12 @@ export interface RowCounts {
   readonly producerNames: number
   readonly producers: number
   readonly requests: number
+  readonly groups: number
+  readonly cursors: number
+  readonly queues: number
+  readonly dedupBuckets: number
+  readonly dedupPages: number
+  readonly answers: number
 }
 
 /** The one row of the shard itself. */
@@ -35,6 +43,10 @@ export interface ShardRow {
   readonly nextProducerId: number
   /** Order of the newest remembered request. */
   readonly requestOrder: number
+  /** Group ids below were given out. */
+  readonly nextGroupId: number
+  /** Order of the newest remembered answer of an atomic write. */
+  readonly answerOrder: number
   readonly counts: RowCounts
 }
 
@@ -48,6 +60,9 @@ export interface TopicRow extends TopicKey {
   readonly keyEncoding: Encoding
   readonly valueEncoding: Encoding
   readonly createdAt: number
+  readonly options: TopicOptions
+  /** The broker's own: nobody else writes to it, alters or deletes it. */
+  readonly internal: boolean
 }
 
 export interface PartitionKey {
@@ -55,7 +70,10 @@ export interface PartitionKey {
   readonly partition: number
 }
 
-/** Offsets of a partition: startOffset <= sealedEnd <= endOffset. */
+/**
+ * Offsets of a partition: startOffset <= endOffset and sealedEnd <= endOffset. The start lies behind the sealed end when
+ * nothing sealed is left.
+ */
 export interface PartitionRow extends PartitionKey {
   /** First offset that may be read. */
   readonly startOffset: number
@@ -133,6 +151,102 @@ export interface RequestRow extends RequestKey {
   readonly result: unknown
 }
 
+export interface GroupKey {
+  /** Given out once, by the shard. */
+  readonly groupId: number
+}
+
+/** What the first member of a work queue asked for. */
+export interface QueueOptions {
+  readonly leaseMs: number
+  readonly maxDeliveries: number
+}
+
+export interface GroupRow extends GroupKey {
+  readonly name: string
+  readonly kind: GroupKind
+  /** Of the newest assignment; owners of earlier ones are fenced where it moved something. */
+  readonly epoch: number
+  /** When a cursor was moved or assigned last; broker time, milliseconds. */
+  readonly activeAt: number
+  readonly createdAt: number
+  /** Null for a consumer group. */
+  readonly queue: QueueOptions | null
+}
+
+export interface CursorKey extends PartitionKey {
+  readonly groupId: number
+}
+
+/** How far a consumer group has acknowledged one partition, and who may acknowledge more. */
+export interface CursorRow extends CursorKey {
+  /** The next to read: everything below is acknowledged. */
+  readonly offset: number
+  readonly ownerMember: MemberId | null
+  /** Group epoch of the assignment that the owner has it from. */
+  readonly ownerEpoch: number
+  readonly movedAt: number
+}
+
+/** Records `[from, to)` of a work queue that are in one state. */
+export interface QueueRangeRow {
+  readonly from: number
+  readonly to: number
+  /** 0 done, 1 leased, 2 ready. */
+  readonly kind: 0 | 1 | 2
+  /** 0 unless leased. */
+  readonly leaseId: number
+  readonly memberId: MemberId | null
+  /** Deadline of a lease; when a ready range may be handed out. */
+  readonly time: number
+  /** Deliveries that counted. */
+  readonly count: number
+}
+
+/** One partition of a work queue: below `floor` all is done, at `frontier` begins what was never handed out. */
+export interface QueueRow extends CursorKey {
+  readonly floor: number
+  readonly frontier: number
+  readonly nextLeaseId: number
+  readonly movedAt: number
+  /** Without holes from `floor` to `frontier`. */
+  readonly ranges: readonly QueueRangeRow[]
+}
+
+export interface DedupBucketKey extends TopicKey {
+  /** Broker time of its first moment, milliseconds. */
+  readonly start: number
+}
+
+/** Dedup ids of one topic that came within `widthMs` from `start`; they go together. */
+export interface DedupBucketRow extends DedupBucketKey {
+  readonly widthMs: number
+  /** Of its ids, over all its pages. */
+  readonly count: number
+}
+
+export interface DedupPageKey extends DedupBucketKey {
+  readonly page: number
+}
+
+/** Ids of a bucket in the order in which they came: hash (16 bytes), offset (u64), partition (u32), little-endian. */
+export interface DedupPageRow extends DedupPageKey {
+  readonly bytes: Uint8Array
+}
+
+export interface AnswerKey {
+  readonly requestId: RequestId
+}
+
+/** The answer that an atomic write got, for its retry. */
+export interface AnswerRow extends AnswerKey {
+  /** Counts up from 1. */
+  readonly order: number
+  readonly time: number
+  /** A plain value that MessagePack can carry. */
+  readonly result: unknown
+}
+
 /** Row type by keyspace. */
 export interface Rows {
   readonly topics: TopicRow
@@ -141,6 +255,12 @@ export interface Rows {
   readonly producerNames: ProducerNameRow
   readonly producers: ProducerRow
   readonly requests: RequestRow
+  readonly groups: GroupRow
+  readonly cursors: CursorRow
+  readonly queues: QueueRow
+  readonly dedupBuckets: DedupBucketRow
+  readonly dedupPages: DedupPageRow
+  readonly answers: AnswerRow
 }
 
 /** Key type by keyspace; a row can always stand for its key. */
@@ -151,6 +271,12 @@ export interface Keys {
   readonly producerNames: ProducerNameKey
   readonly producers: ProducerKey
   readonly requests: RequestKey
+  readonly groups: GroupKey
+  readonly cursors: CursorKey
+  readonly queues: CursorKey
+  readonly dedupBuckets: DedupBucketKey
+  readonly dedupPages: DedupPageKey
+  readonly answers: AnswerKey
 }
 
 export type RowKind = keyof Rows

@@ -3,17 +3,24 @@
  * and the order of fields are on disk: never renumbered, never reordered; a new field goes last.
  */
 import { HARD_LIMITS, PRODUCER_WINDOW_BATCHES } from '../../protocol/limits.js'
+import { GROUP_KIND } from '../../protocol/messages/group.js'
 import {
+  bool,
+  bytes,
+  choice,
   encoding,
   type Fields,
   id,
   list,
+  nullable,
   type Shape,
   text,
   tuple,
   uint,
   uint32,
 } from '../../protocol/shape.js'
+import { DEFAULT_TOPIC_OPTIONS, topicOptions } from '../../protocol/topic-options.js'
+import { added } from './added.js'
 import type { KeyField } from './key-codec.js'
 import type { Keys, RowKind, Rows, SectionRow, ShardRow } from './rows.js'
 
@@ -72,6 +79,12 @@ const digest: Shape<string> = {
     value instanceof Buffer && value.length === 16 ? value.toString('hex') : id<string>().read(value, path),
 }
 
+/** Far above what a queue is let grow to: only against nonsense. */
+const QUEUE_RANGES_MAX = 10_000_000
+/** Of one id in a page. */
+export const DEDUP_ID_BYTES = 28
+const DEDUP_PAGE_IDS = 1024
+
 const chunksLayout = keyspace<Flat, Flat>({
   number: 5,
   name: 'chunk',
@@ -101,6 +114,8 @@ export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[
       keyEncoding: encoding(),
       valueEncoding: encoding(),
       createdAt: uint(),
+      options: added(topicOptions, DEFAULT_TOPIC_OPTIONS),
+      internal: added(bool(), false),
     },
   }),
   partitions: keyspace({
@@ -148,6 +163,66 @@ export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[
     key: { requestId: 'id' },
     body: { order: uint(), time: uint(), result: anything },
   }),
+  groups: keyspace({
+    number: 9,
+    name: 'group',
+    key: { groupId: 'u32' },
+    body: {
+      name: text(HARD_LIMITS.topicNameCharsMax),
+      kind: choice(GROUP_KIND),
+      epoch: uint(),
+      activeAt: uint(),
+      createdAt: uint(),
+      queue: nullable(tuple({ leaseMs: uint(), maxDeliveries: uint() })),
+    },
+  }),
+  cursors: keyspace({
+    number: 10,
+    name: 'cursor',
+    key: { groupId: 'u32', topicId: 'id', partition: 'u32' },
+    body: { offset: uint(), ownerMember: nullable(id<string>()), ownerEpoch: uint(), movedAt: uint() },
+  }),
+  queues: keyspace({
+    number: 11,
+    name: 'queue',
+    key: { groupId: 'u32', topicId: 'id', partition: 'u32' },
+    body: {
+      floor: uint(),
+      frontier: uint(),
+      nextLeaseId: uint(),
+      movedAt: uint(),
+      ranges: list(
+        tuple({
+          from: uint(),
+          to: uint(),
+          kind: uint(2),
+          leaseId: uint(),
+          memberId: nullable(id<string>()),
+          time: uint(),
+          count: uint(),
+        }),
+        QUEUE_RANGES_MAX,
+      ),
+    },
+  }),
+  dedupBuckets: keyspace({
+    number: 12,
+    name: 'dedup bucket',
+    key: { topicId: 'id', start: 'u64' },
+    body: { widthMs: uint(), count: uint() },
+  }),
+  dedupPages: keyspace({
+    number: 13,
+    name: 'dedup page',
+    key: { topicId: 'id', start: 'u64', page: 'u32' },
+    body: { bytes: bytes(DEDUP_PAGE_IDS * DEDUP_ID_BYTES) },
+  }),
+  answers: keyspace({
+    number: 14,
+    name: 'answer',
+    key: { requestId: 'id' },
+    body: { order: uint(), time: uint(), result: anything },
+  }),
 }
 
 /** The version of the whole manifest. Its row is the first of all and reads the same in every version. */
@@ -178,7 +253,15 @@ export const SHARD_KEYSPACE: Keyspace<ShardRow, object> = keyspace({
       producerNames: uint(),
       producers: uint(),
       requests: uint(),
+      groups: added(uint(), 0),
+      cursors: added(uint(), 0),
+      queues: added(uint(), 0),
+      dedupBuckets: added(uint(), 0),
+      dedupPages: added(uint(), 0),
+      answers: added(uint(), 0),
     }),
+    nextGroupId: added(uint(), 1),
+    answerOrder: added(uint(), 0),
   },
 })
 

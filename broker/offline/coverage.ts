@@ -16,7 +16,9 @@ export const isLost = (stretch: Stretch): stretch is OffsetRange => !('header' i
 /** The offsets of a partition that the rows do not hold, up to `end`. */
 export function uncovered(partition: PartitionState, rows: readonly ChunkRow[], end: number): OffsetRange[] {
   const ranges: OffsetRange[] = []
-  let from = partition.startOffset
+  // The start may lie within an entry, and entries are written whole.
+  const { startOffset, chunks, sealedEnd } = partition
+  let from = Math.min(startOffset, chunks[0]?.section.baseOffset ?? sealedEnd)
   for (const { section } of rows) {
     if (section.baseOffset > from) ranges.push({ from, to: section.baseOffset })
     from = Math.max(from, section.endOffset)

@@ -6,6 +6,7 @@ import {
   entryHeaderFault,
   readEntryHeader,
 } from '../../protocol/entry.js'
+import { entrySection } from '../../protocol/entry-section.js'
 import { entryFault } from '../wal/command.js'
 import type { FileWindow } from './file-window.js'
 
@@ -15,7 +16,13 @@ export interface FoundEntry {
   readonly position: number
   readonly bytes: number
   readonly header: EntryHeader
+  /** Its dedup ids and what else there is of single records; undefined for most entries. */
+  readonly section: Uint8Array | undefined
 }
+
+/** A copy: what it was read from is used again. */
+export const sectionOf = (entry: Uint8Array, header: EntryHeader): Uint8Array | undefined =>
+  header.sectionBytes === 0 ? undefined : entrySection(entry, header).slice()
 
 export const endOffsetOf = ({ header }: FoundEntry): number => header.baseOffset + header.lastOffsetDelta + 1
 
@@ -51,7 +58,7 @@ export async function* findEntries(
     const bytes = entryBytes(header)
     const entry = at + bytes > range.end ? undefined : await window.view(at, bytes)
     if (entry !== undefined && entryFault(entry) === undefined)
-      yield { path: window.path, position: at, bytes, header }
+      yield { path: window.path, position: at, bytes, header, section: sectionOf(entry, header) }
     at += bytes
   }
 }

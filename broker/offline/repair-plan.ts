@@ -226,7 +226,9 @@ class Planning {
       const topic = state.topics.get(partition.topicId)?.row.name ?? partition.topicId
       for (const stretches of filling.stretches()) {
         rewrites.push({ partition, stretches })
-        for (const { from, to } of stretches.filter(isLost)) {
+        for (const { from: first, to } of stretches.filter(isLost)) {
+          const from = Math.max(first, partition.startOffset)
+          if (from >= to) continue
           lostRecords.push({ topicId: partition.topicId, topic, partition: partition.partition, from, to })
         }
       }

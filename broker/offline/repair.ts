@@ -3,12 +3,13 @@ import { basename, join, relative } from 'node:path'
 import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { LmdbStore } from '../manifest/lmdb-store.js'
 import { Manifest } from '../manifest/manifest.js'
-import type { ChunkRow, ManifestChanges } from '../manifest/rows.js'
+import type { ChunkRow } from '../manifest/rows.js'
 import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
 import type { Disk } from '../platform/disk.js'
 import type { Random } from '../platform/random.js'
 import { type Layout, layoutOf } from '../shard/layout.js'
 import type { PartitionState, ShardState } from '../shard/state.js'
+import { allRows } from '../shard/state-rows.js'
 import type { WalIdentity } from '../wal/position.js'
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentFileName } from '../wal/segment.js'
 import { lockDataDirectory } from './directory.js'
@@ -170,7 +171,7 @@ class Repair {
     try {
       const manifest = new Manifest(store)
       manifest.load()
-      await manifest.flush(wholeOf(state))
+      await manifest.flush(allRows(state, replayFromOf(state)))
       await writeSnapshot({ disk, directory: this.#staging.snapshots, store })
     } finally {
       await store.close()
@@ -253,9 +254,10 @@ function takeRows(state: ShardState, badChunks: ReadonlySet<number>, added: read
   state.chunkReferences.clear()
   for (const partition of partitionsOf(state)) {
     const good = partition.chunks.filter(({ chunkId }) => !badChunks.has(chunkId))
-    const rows = [...good, ...(addedTo.get(partition) ?? [])].sort(
-      (a, b) => a.section.baseOffset - b.section.baseOffset,
-    )
+    // What was written anew may be cut so that its first sections hold nothing that may be read.
+    const rows = [...good, ...(addedTo.get(partition) ?? [])]
+      .filter(({ section }) => section.endOffset > partition.startOffset)
+      .sort((a, b) => a.section.baseOffset - b.section.baseOffset)
     partition.chunks.length = 0
     for (const row of rows) state.addChunk(row)
   }
@@ -265,19 +267,4 @@ function takeRows(state: ShardState, badChunks: ReadonlySet<number>, added: read
 function timeBefore({ chunks }: PartitionState, offset: number): number {
   const before = chunks.filter(({ section }) => section.endOffset <= offset)
   return Math.max(0, ...before.map(({ section }) => section.maxAppendTime))
-}
-
-function wholeOf(state: ShardState): ManifestChanges {
-  const partitions = [...partitionsOf(state)]
-  return {
-    shard: state.shardRow(replayFromOf(state)),
-    put: {
-      topics: [...state.topics.values()].map(({ row }) => row),
-      partitions: partitions.map(({ row }) => row),
-      chunks: partitions.flatMap(({ chunks }) => chunks),
-      producerNames: state.producerNames.values(),
-      producers: partitions.flatMap(({ producers }) => [...producers.values()]),
-      requests: state.requests.values(),
-    },
-  }
 }

@@ -1,6 +1,6 @@
 import type { RequestId, TopicId } from '../../protocol/ids.js'
 import type { ManifestContents } from '../manifest/rows.js'
-import { applyAppend, applyCommand } from '../shard/apply.js'
+import { applyAppend, applyCommand, beginGroup } from '../shard/apply.js'
 import type { Command } from '../shard/commands.js'
 import { type PartitionState, ShardState } from '../shard/state.js'
 import type { DirectoryRow } from '../wal/group.js'
@@ -18,6 +18,8 @@ export interface LostGroups {
 
 /** Ids that lost groups may have reserved are passed over: none is ever given twice. */
 const PRODUCER_IDS_SKIPPED = 1_000_000
+
+const GROUP_IDS_SKIPPED = 10_000
 
 /**
  * A state made of what is left of a WAL. Unlike replay it goes on behind what is missing: offsets keep their places,
@@ -44,10 +46,12 @@ export class StateSalvage {
     const next = state.applied.sequence + 1
     if (piece.first > next) this.lostGroups.push({ first: next, last: piece.first - 1, fault: undefined })
     if (piece.fault !== undefined) this.lostGroups.push({ first: piece.first, last, fault: piece.fault })
+    const time = Math.max(state.time, piece.header?.time ?? 0)
+    beginGroup(state, time)
     for (const entry of piece.appends) this.#append(entry, piece.isCertain)
     for (const row of piece.lost) this.#appendLost(row)
-    for (const command of piece.commands) this.#command(command, piece.header?.time ?? state.time)
-    state.time = Math.max(state.time, piece.header?.time ?? 0)
+    for (const command of piece.commands) this.#command(command, time)
+    state.time = Math.max(state.time, time)
     state.applied = { sequence: last, headerCrc: piece.header?.headerCrc ?? state.applied.headerCrc }
   }
 
@@ -59,7 +63,21 @@ export class StateSalvage {
       state.applied = { ...state.applied, sequence }
     }
     state.nextProducerId = Math.max(state.nextProducerId, this.#producerIdMax + 1)
-    if (this.lostGroups.length > 0) state.nextProducerId += PRODUCER_IDS_SKIPPED
+    if (this.lostGroups.length === 0) return
+    state.nextProducerId += PRODUCER_IDS_SKIPPED
+    this.#fenceAll()
+  }
+
+  /** Who owned and leased what, only the lost groups knew: nobody does now, and whoever thinks so is fenced. */
+  #fenceAll(): void {
+    const { state } = this
+    for (const group of state.groups.values()) {
+      group.epoch++
+      for (const cursor of group.cursors.values()) cursor.own(null, group.epoch)
+      for (const queue of group.queues.values()) queue.giveBackAll(state.time)
+    }
+    // Ids of groups whose creation is lost may be named by members still.
+    state.nextGroupId += GROUP_IDS_SKIPPED
   }
 
   /** Whatever else is known to have been written: no offset below is ever given again. */
@@ -81,7 +99,7 @@ export class StateSalvage {
       return
     }
     partition.endOffset = header.baseOffset
-    applyAppend(state, partition, header)
+    applyAppend(state, partition, header, entry.section)
     state.time = Math.max(state.time, header.appendTime)
     this.#producerIdMax = Math.max(this.#producerIdMax, header.producerId)
     const named = state.producerNamesById.get(header.producerId)
@@ -104,15 +122,41 @@ export class StateSalvage {
 
   #command(command: Command, time: number): void {
     const { state } = this
-    if (command.type === 'topicCreated') {
-      const namesake = state.topicsByName.get(command.name)
-      // Its deletion stood in a group that is lost.
-      if (namesake !== undefined) this.#delete(namesake.row.topicId, command.requestId, time)
+    switch (command.type) {
+      case 'topicCreated': {
+        const namesake = state.topicsByName.get(command.name)
+        // Its deletion stood in a group that is lost.
+        if (namesake !== undefined) this.#delete(namesake.row.topicId, command.requestId, time)
+        break
+      }
+      case 'groupCreated': {
+        const namesake = state.groupsByName.get(command.name)
+        if (namesake === undefined || namesake.groupId === command.groupId) break
+        applyCommand(state, { type: 'groupDeleted', groupId: namesake.groupId, requestId: null }, time)
+        break
+      }
+      case 'cursorsMoved':
+      case 'cursorsReset':
+        for (const move of command.moves) this.#raise(move, move.offset)
+        break
+      case 'groupAssigned':
+        for (const move of command.moves) this.#raise(move, move.newCursor ?? 0)
+        break
+      case 'queueMoved':
+        this.#raise(command, Math.max(command.floor0, command.frontier))
+        break
+      case 'startMoved':
+        this.#raise(command, command.startOffset)
+        break
+      case 'chunkSealed':
+        this.#sealed(command, time)
+        return
     }
-    if (command.type !== 'chunkSealed') {
-      applyCommand(state, command, time)
-      return
-    }
+    applyCommand(state, command, time)
+  }
+
+  #sealed(command: Extract<Command, { type: 'chunkSealed' }>, time: number): void {
+    const { state } = this
     const rows = command.rows.filter(({ topicId, partition, section }) => {
       const owner = state.partition(topicId, partition)
       return owner !== undefined && section.baseOffset >= owner.sealedEnd
@@ -121,6 +165,12 @@ export class StateSalvage {
     for (const { topicId, partition, section } of rows) {
       this.raiseEnd(state.partition(topicId, partition) as PartitionState, section.endOffset)
     }
+  }
+
+  /** What was read or acknowledged up to an offset had been written up to there. */
+  #raise({ topicId, partition: number }: { topicId: TopicId; partition: number }, endOffset: number): void {
+    const partition = this.state.partition(topicId, number)
+    if (partition !== undefined) this.raiseEnd(partition, endOffset)
   }
 
   #delete(topicId: TopicId, requestId: RequestId, time: number): void {

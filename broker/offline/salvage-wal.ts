@@ -16,7 +16,7 @@ import {
 } from '../wal/group.js'
 import { SEGMENT_HEADER_BYTES } from '../wal/segment.js'
 import { FileWindow } from './file-window.js'
-import { type FoundEntry, findEntries } from './find-entries.js'
+import { type FoundEntry, findEntries, sectionOf } from './find-entries.js'
 import type { DataFault } from './report.js'
 import { listSegmentFiles, type SegmentFile } from './segment-files.js'
 
@@ -29,7 +29,7 @@ export interface WalPiece {
   readonly header: GroupHeader | undefined
   readonly appends: readonly FoundEntry[]
   readonly commands: readonly Command[]
-  /** Appends that are known to have stood here and do not verify. */
+  /** Appends that are known to have stood here and do not verify, or whose record does not. */
   readonly lost: readonly DirectoryRow[]
   /** Undefined when every byte verifies. */
   readonly fault: DataFault | undefined
@@ -169,25 +169,33 @@ class SegmentSalvage {
     return { ...piece, appends, commands: [], lost: [], fault }
   }
 
-  /** The bodies that verify, and the rows of the appends that do not. */
+  /**
+   * The bodies that verify, and the rows of the appends that do not. A record of several commands counts whole or not at
+   * all: a cursor must not move past what was lost with it, nor stay behind what it wrote.
+   */
   #bodies(bytes: Uint8Array, position: number, rows: readonly DirectoryRow[]) {
     const appends: FoundEntry[] = []
     const commands: Command[] = []
     const lost: DirectoryRow[] = []
+    const bodyOf = (row: DirectoryRow): Uint8Array =>
+      bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
+    const isWhole = (row: DirectoryRow, body: Uint8Array): boolean =>
+      body.length === row.byteLength && bodyFault(row, body) === undefined
+    const broken = new Set(rows.filter((row) => !isWhole(row, bodyOf(row))).map(({ record }) => record))
     for (const row of rows) {
-      const body = bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
-      const isWhole = body.length === row.byteLength && bodyFault(row, body) === undefined
-      if (row.opcode !== OPCODE_APPEND) {
-        if (isWhole) commands.push(decodeCommand(row.opcode, body))
-      } else if (isWhole) {
+      const body = bodyOf(row)
+      if (broken.has(row.record)) {
+        if (row.opcode === OPCODE_APPEND) lost.push(row)
+      } else if (row.opcode === OPCODE_APPEND) {
         const header = readEntryHeader(body)
         appends.push({
           path: this.#file.path,
           position: position + row.byteStart,
           bytes: row.byteLength,
           header,
+          section: sectionOf(body, header),
         })
-      } else lost.push(row)
+      } else commands.push(decodeCommand(row.opcode, body))
     }
     return { appends, commands, lost }
   }

@@ -335,9 +335,9 @@ async function clusterOf(disk: Disk, path: string): Promise<string> {
 function recordsOf(state: ShardState, badChunks: ReadonlySet<number>): number {
   let records = 0
   for (const topic of state.topics.values()) {
-    for (const { chunks, sealedEnd, endOffset } of topic.partitions) {
-      // Offsets are dense in the WAL.
-      records += endOffset - sealedEnd
+    for (const { chunks, startOffset, sealedEnd, endOffset } of topic.partitions) {
+      // Offsets are dense in the WAL, but for duplicates.
+      records += endOffset - Math.max(startOffset, sealedEnd)
       for (const { chunkId, section } of chunks) if (!badChunks.has(chunkId)) records += section.recordCount
     }
   }

@@ -17,6 +17,11 @@ export const failpointNames = [
   'trimBeforeRecycle',
   'recoverBeforeRewrite',
   'ackBeforeSend',
+  /** A work queue is about to read what it will claim. */
+  'queueBeforeRead',
+  /** An assignment is durable, and the member has not heard of it. */
+  'assignBeforeSend',
+  'startMovedBeforeCommit',
 ] as const
 
 export type FailpointName = (typeof failpointNames)[number]

@@ -24,6 +24,39 @@ export const counterNames = [
   'backpressure',
   'connectionsOpened',
   'connectionsRefused',
+  'acks',
+  /** Acks of members that no longer own the partition. */
+  'acksFenced',
+  'cursorsReset',
+  /** Cursors that nobody moved for `cursorIdleMs`. */
+  'cursorsExpired',
+  'groupRebalances',
+  'partitionsMoved',
+  'membersExpired',
+  'jobsDelivered',
+  'jobsAcked',
+  'jobsRedelivered',
+  'leasesExpired',
+  'leasesExtended',
+  'deadLetters',
+  'dlqReplayed',
+  'dlqPurged',
+  /** Records left out because their dedup id was there already. */
+  'dedupDuplicates',
+  /** Batches with dedup ids refused because the index is full. */
+  'dedupRefusals',
+  'atomicWrites',
+  /** Atomic writes that got the answer of their first try. */
+  'atomicRetries',
+  'expectedOffsetConflicts',
+  'retentionDeletions',
+  'retentionRecords',
+  'retentionBytes',
+  'lagWarnings',
+  /** Cursors that deletion no longer waits for. */
+  'lagDrops',
+  'changeEvents',
+  'changeEventsSkipped',
 ] as const
 
 export const histogramNames = [
@@ -32,6 +65,11 @@ export const histogramNames = [
   'produceMs',
   'sealMs',
   'manifestFlushMs',
+  'rebalanceMs',
+  'ackMs',
+  /** From the claim of a job to its settlement. */
+  'queueMs',
+  'atomicMs',
 ] as const
 
 export const gaugeNames = [
@@ -44,6 +82,17 @@ export const gaugeNames = [
   'tailCacheBytes',
   'overlayBytes',
   'diskFreeBytes',
+  'groups',
+  'groupMembers',
+  'lagRecordsMax',
+  'lagBytesMax',
+  'lagMsMax',
+  'leasesOut',
+  'dedupIds',
+  'dedupBytes',
+  /** Answers of atomic writes that a retry would get again. */
+  'answersKept',
+  'queueRanges',
 ] as const
 
 export type CounterName = (typeof counterNames)[number]

@@ -6,6 +6,7 @@ import type { Acks } from './acks.js'
 import type { Fetches } from './fetches.js'
 import type { InFlight } from './flow-control.js'
 import type { SessionLimits } from './limits.js'
+import type { SessionGroups } from './session-groups.js'
 import type { AppendSource, ShardFace } from './shard-face.js'
 import type { Subscriptions } from './subscriptions.js'
 
@@ -22,6 +23,8 @@ export interface SessionContext {
   readonly acks: Acks
   readonly fetches: Fetches
   readonly subscriptions: Subscriptions
+  /** Consumer groups and work queues, as this connection's members use them. */
+  readonly groups: SessionGroups
   /** Where this connection's batches go. */
   readonly source: AppendSource
   /** HELLO was accepted. */

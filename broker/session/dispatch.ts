@@ -9,9 +9,10 @@ const BY_OPCODE: readonly (Handler | undefined)[] = table(HANDLERS)
 
 /** Whether the handler of a frame, not unpacked yet, releases it itself. */
 export function isReleasedByHandler(bytes: Uint8Array): boolean {
-  // A short array whose first value is a small number: every frame that a client of ours sends.
-  if ((bytes[0]! & 0xf0) !== 0x90) return false
-  return BY_OPCODE[bytes[1]!]?.isReleasing === true
+  // An array of up to 15 fields, or of up to 65,535, whose first one is a small number: every frame of our clients.
+  const isShort = (bytes[0]! & 0xf0) === 0x90
+  if (!isShort && bytes[0] !== 0xdc) return false
+  return BY_OPCODE[bytes[isShort ? 1 : 3]!]?.isReleasing === true
 }
 
 /**

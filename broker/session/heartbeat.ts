@@ -27,15 +27,56 @@ export class Heartbeat {
   #progress = { left: 0, inKernelQueue: 0 }
   #progressMs: number
   #wasPaused = false
+  /** What those ask for who want to hear of silence sooner. */
+  readonly #required = new Set<{ readonly intervalMs: number }>()
+  #pinger: Timer | undefined
+  #heard = { atMs: 0, bytesRead: 0, left: 0 }
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
     this.#progressMs = options.clock.monotonic()
+    this.#heard.atMs = this.#progressMs
     this.#timer = this.#arm(options.limits.heartbeatMs * (0.5 + options.jitter / 2))
   }
 
   stop(): void {
     this.#timer.cancel()
+    this.#required.clear()
+    this.#pinger?.cancel()
+  }
+
+  /** Pings at least every `intervalMs`, until the returned function is called; nobody is dropped any sooner for it. */
+  require(intervalMs: number): () => void {
+    const required = { intervalMs }
+    this.#required.add(required)
+    this.#ask()
+    return () => {
+      this.#required.delete(required)
+      if (this.#required.size === 0) this.#pinger?.cancel()
+    }
+  }
+
+  /**
+   * How long the peer has shown no sign of life, as exact as this is called often; 0 while we do not read from it. Bytes
+   * that it takes are a sign only while more of them wait: the kernel takes a few for a process that is stopped.
+   */
+  silentMs(): number {
+    const { socket, clock, isReadingPaused } = this.#options
+    const nowMs = clock.monotonic()
+    const { bytesRead } = socket
+    const left = socket.bytesWritten - socket.writableLength - writeQueueBytes(socket)
+    const hasTaken = socket.writableLength > 0 && left !== this.#heard.left
+    const isHeard = isReadingPaused() || bytesRead !== this.#heard.bytesRead || hasTaken
+    this.#heard = { atMs: isHeard ? nowMs : this.#heard.atMs, bytesRead, left }
+    return nowMs - this.#heard.atMs
+  }
+
+  /** Pings now, and again when the shortest of the required intervals is over. */
+  #ask(): void {
+    this.#pinger?.cancel()
+    const intervalMs = Math.min(...[...this.#required].map((required) => required.intervalMs))
+    if (this.#options.socket.writableLength === 0) this.#options.ping()
+    this.#pinger = this.#options.clock.setTimer(() => this.#ask(), intervalMs, { unref: true })
   }
 
   #arm(ms: number): Timer {

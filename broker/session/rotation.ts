@@ -8,6 +8,9 @@ export interface Turn {
   turn(): void
 }
 
+/** What one message carries besides its head. */
+export type StoredData = Pick<ReadResult, 'buffers' | 'bytes' | 'release'>
+
 /** Stored data that waits in all sockets, so that a thousand stopped readers cannot fill memory. */
 export class DeliveryBudget {
   readonly #bytesMax: number
@@ -87,7 +90,7 @@ export class Rotation {
   }
 
   /** Sends one message with what was read, and gives the buffers back when they have left. */
-  send(head: Uint8Array, result: ReadResult): void {
+  send(head: Uint8Array, result: StoredData): void {
     this.#budget.add(result.bytes)
     this.#outbox.sendParts(head, result.buffers, () => {
       this.#budget.add(-result.bytes)

@@ -18,17 +18,20 @@ import type { SessionContext } from './context.js'
 import { dispatch, isReleasedByHandler } from './dispatch.js'
 import { Fetches } from './fetches.js'
 import { InFlight, type InFlightBudget, PAUSE, ReadGate } from './flow-control.js'
+import type { GroupsFace } from './groups-face.js'
 import { Heartbeat } from './heartbeat.js'
 import type { SessionLimits } from './limits.js'
 import { Outbox } from './outbox.js'
 import { ReceivedFrame } from './received-frame.js'
 import { type DeliveryBudget, Rotation } from './rotation.js'
+import { SessionGroups } from './session-groups.js'
 import type { AppendSource, ShardFace } from './shard-face.js'
 import { Subscriptions } from './subscriptions.js'
 
 /** What all sessions of a broker share. */
 export interface SessionEnvironment {
   readonly shard: ShardFace
+  readonly groups: GroupsFace
   readonly limits: SessionLimits
   readonly clock: Clock
   readonly metrics: Metrics
@@ -51,6 +54,7 @@ export class Session implements SessionContext {
   readonly acks: Acks
   readonly fetches: Fetches
   readonly subscriptions: Subscriptions
+  readonly groups: SessionGroups
   readonly #webSocket: WebSocket
   readonly #log: Logger
   readonly #outbox: Outbox
@@ -63,6 +67,7 @@ export class Session implements SessionContext {
   #held: ReceivedFrame[] = []
   #source: AppendSource | undefined
   #queue: Promise<void> = Promise.resolve()
+  #clientName = ''
   #state: State = 'awaitingHello'
 
   constructor(
@@ -121,6 +126,12 @@ export class Session implements SessionContext {
       ping: () => webSocket.ping(),
       onDead: (reason) => this.#drop(reason),
     })
+    this.groups = new SessionGroups(environment.groups, () => ({
+      outbox: this.#outbox,
+      rotation: this.#rotation,
+      heartbeat: this.#heartbeat,
+      clientName: this.#clientName,
+    }))
     this.#listen(connection.onClosed)
   }
 
@@ -149,6 +160,7 @@ export class Session implements SessionContext {
 
   opened(clientName: string): void {
     this.#state = 'open'
+    this.#clientName = clientName
     this.#helloTimer.cancel()
     this.#log.debug({ clientName }, 'client connected')
   }
@@ -281,6 +293,7 @@ export class Session implements SessionContext {
     for (const frame of this.#held.splice(0)) frame.release()
     this.subscriptions.closeAll()
     this.fetches.closeAll()
+    this.groups.closeAll()
     this.#rotation.close()
     this.#source?.close()
     this.inFlight.close()

@@ -11,6 +11,7 @@ import type { Random } from '../platform/random.js'
 import { CLOSE } from './close-codes.js'
 import { InFlightBudget } from './flow-control.js'
 import { FrameMemory } from './frame-memory.js'
+import type { GroupsFace } from './groups-face.js'
 import { Intake } from './intake.js'
 import type { SessionLimits } from './limits.js'
 import { type OriginPolicy, originFault } from './origin.js'
@@ -23,6 +24,7 @@ import { refuseUpgrade } from './upgrade-refusal.js'
 export interface WebSocketFaceOptions {
   readonly server: Server
   readonly shard: ShardFace
+  readonly groups: GroupsFace
   readonly limits: SessionLimits
   readonly origins: OriginPolicy
   readonly clock: Clock
@@ -56,6 +58,7 @@ export class WebSocketFace {
     this.#options = options
     this.#environment = {
       shard: options.shard,
+      groups: options.groups,
       limits,
       clock: options.clock,
       metrics,

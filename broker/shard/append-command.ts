@@ -8,22 +8,26 @@ export class AppendCommand implements WalCommand {
   readonly record: number
   readonly partitionState: PartitionState
   readonly header: EntryHeader
+  /** What stands between header and payload; undefined on the plain path. */
+  readonly section: Uint8Array | undefined
   readonly #payload: Uint8Array
 
   constructor(options: {
     record: number
     partitionState: PartitionState
     header: EntryHeader
+    section: Uint8Array | undefined
     payload: Uint8Array
   }) {
     this.record = options.record
     this.partitionState = options.partitionState
     this.header = options.header
+    this.section = options.section
     this.#payload = options.payload
   }
 
   get byteLength(): number {
-    return ENTRY_HEADER_BYTES + this.header.payloadBytes
+    return ENTRY_HEADER_BYTES + this.header.sectionBytes + this.header.payloadBytes
   }
   get topicId() {
     return this.header.topicId
@@ -39,7 +43,9 @@ export class AppendCommand implements WalCommand {
   }
 
   writeBody(target: Uint8Array, position: number): number {
-    target.set(this.#payload, position + ENTRY_HEADER_BYTES)
-    return writeEntryHeader(target, position, this.header)
+    const { section, header } = this
+    if (section !== undefined) target.set(section, position + ENTRY_HEADER_BYTES)
+    target.set(this.#payload, position + ENTRY_HEADER_BYTES + header.sectionBytes)
+    return writeEntryHeader(target, position, header)
   }
 }

@@ -8,7 +8,12 @@ import {
   checkBatch,
   checkCompressed,
 } from './batch-check.js'
+import { Fifo } from './fifo.js'
 import type { AppendAck } from './sequencer.js'
+import { checkUnit } from './unit-check.js'
+import type { UnitResult, WriteUnit } from './write-unit.js'
+
+export type UnitDone = (error: MillraceError | null, result: UnitResult | undefined) => void
 
 export type AppendDone = (error: MillraceError | null, ack: AppendAck | undefined) => void
 
@@ -19,6 +24,8 @@ export interface AppendSource {
    * change until then.
    */
   append(batch: AppendBatch, done: AppendDone): void
+  /** As `append`, for batches and acks that are written all together or not at all. */
+  appendUnit(unit: WriteUnit, done: UnitDone): void
   /** Batches that no group has taken yet are refused with CLOSED; the others get their answer. */
   close(): void
 }
@@ -28,9 +35,7 @@ export interface SourceListener {
   onPressure(paused: boolean): void
 }
 
-export interface QueuedAppend {
-  readonly batch: AppendBatch
-  readonly done: AppendDone
+interface Queued {
   readonly bytes: number
   readonly queuedAtMs: number
   /** False while it is being inflated: what is behind it in its source waits. */
@@ -39,8 +44,23 @@ export interface QueuedAppend {
   settled: boolean
 }
 
+export interface QueuedBatch extends Queued {
+  readonly batch: AppendBatch
+  readonly unit: null
+  readonly done: AppendDone
+}
+
+export interface QueuedUnit extends Queued {
+  readonly batch: null
+  readonly unit: WriteUnit
+  readonly done: UnitDone
+}
+
+/** Both have the same fields in the same order: the plain path stays as fast as if there were no units. */
+export type QueuedAppend = QueuedBatch | QueuedUnit
+
 interface Source {
-  readonly queue: QueuedAppend[]
+  readonly queue: Fifo<QueuedAppend>
   readonly listener: SourceListener
   deficitBytes: number
   isActive: boolean
@@ -56,6 +76,10 @@ export interface AppendQueueOptions {
   /** Throws a refusal that holds for every batch now, for example while the disk is full. */
   readonly refuse: (batch: AppendBatch) => void
   readonly encodingsOf: (batch: AppendBatch) => BatchEncodings
+  /** What a unit was answered that was written before; throws the refusal of a request id that means another request. */
+  readonly answerOf: (unit: WriteUnit) => UnitResult | undefined
+  /** Gives the acks of a unit that writes nothing; rejects with the refusal. */
+  readonly submitAcks: (unit: WriteUnit) => Promise<UnitResult>
   /** The refusal that stands for anything thrown; reports what nobody expected. */
   readonly refusalOf: (error: unknown) => MillraceError
   /** There is something to cut. */
@@ -103,41 +127,97 @@ export class AppendQueue {
   }
 
   openSource(listener: SourceListener): AppendSource {
-    const source: Source = { queue: [], listener, deficitBytes: 0, isActive: false, isClosed: false }
+    const source: Source = { queue: new Fifo(), listener, deficitBytes: 0, isActive: false, isClosed: false }
     this.#sources.add(source)
     return {
       append: (batch, done) => this.#append(source, batch, done),
+      appendUnit: (unit, done) => this.#appendUnit(source, unit, done),
       close: () => this.#close(source),
     }
   }
 
   #append(source: Source, batch: AppendBatch, done: AppendDone): void {
-    const { clock, limits, refuse, encodingsOf, backlogBytesMax } = this.#options
-    const item: QueuedAppend = {
+    const { clock, limits, refuse, encodingsOf } = this.#options
+    const item: QueuedBatch = {
       batch,
+      unit: null,
       done,
-      bytes: batch.payload.length + OVERHEAD_BYTES,
+      bytes: bytesOf(batch),
       queuedAtMs: clock.monotonic(),
       ready: true,
       settled: false,
     }
     try {
-      if (this.#stopped !== undefined) throw this.#stopped
-      if (source.isClosed) throw new MillraceError('CLOSED')
+      this.#checkOpen(source)
       refuse(batch)
       const encodings = encodingsOf(batch)
       if (checkBatch(batch, encodings, limits)) {
         item.ready = false
-        void this.#inflate(source, item, encodings)
+        void this.#inflate(source, item, [batch])
       }
     } catch (error) {
       done(this.#options.refusalOf(error), undefined)
       return
     }
+    this.#enqueue(source, item)
+  }
+
+  #appendUnit(source: Source, unit: WriteUnit, done: UnitDone): void {
+    const { clock, limits, metrics, refuse, encodingsOf, answerOf } = this.#options
+    const item: QueuedUnit = {
+      batch: null,
+      unit,
+      done,
+      bytes: unit.writes.reduce((bytes, batch) => bytes + bytesOf(batch), OVERHEAD_BYTES),
+      queuedAtMs: clock.monotonic(),
+      ready: true,
+      settled: false,
+    }
+    try {
+      this.#checkOpen(source)
+      checkUnit(unit, limits)
+      // Before what may have come to stand against it since: its topic may be gone, or the disk full.
+      const answer = answerOf(unit)
+      if (answer !== undefined) {
+        metrics.count('atomicRetries')
+        done(null, answer)
+        return
+      }
+      if (unit.writes.length === 0) {
+        this.#submitAcks(unit, done)
+        return
+      }
+      for (const batch of unit.writes) refuse(batch)
+      const compressed = unit.writes.filter((batch) => checkBatch(batch, encodingsOf(batch), limits))
+      if (compressed.length > 0) {
+        item.ready = false
+        void this.#inflate(source, item, compressed)
+      }
+    } catch (error) {
+      done(this.#options.refusalOf(error), undefined)
+      return
+    }
+    this.#enqueue(source, item)
+  }
+
+  #submitAcks(unit: WriteUnit, done: UnitDone): void {
+    const { submitAcks, refusalOf } = this.#options
+    submitAcks(unit).then(
+      (result) => done(null, result),
+      (error: unknown) => done(refusalOf(error), undefined),
+    )
+  }
+
+  #checkOpen(source: Source): void {
+    if (this.#stopped !== undefined) throw this.#stopped
+    if (source.isClosed) throw new MillraceError('CLOSED')
+  }
+
+  #enqueue(source: Source, item: QueuedAppend): void {
     source.queue.push(item)
     this.#bytes += item.bytes
     this.#activate(source)
-    if (this.#bytes > backlogBytesMax && !this.#paused.has(source)) {
+    if (this.#bytes > this.#options.backlogBytesMax && !this.#paused.has(source)) {
       this.#paused.add(source)
       source.listener.onPressure(true)
     }
@@ -145,13 +225,16 @@ export class AppendQueue {
     if (item.ready) this.#options.onReady()
   }
 
-  async #inflate(source: Source, item: QueuedAppend, encodings: BatchEncodings): Promise<void> {
+  async #inflate(source: Source, item: QueuedAppend, compressed: readonly AppendBatch[]): Promise<void> {
     if (this.#inflating >= INFLATING_MAX)
       await new Promise<void>((resolve) => this.#waitingToInflate.push(resolve))
     this.#inflating++
+    const { encodingsOf, limits } = this.#options
     try {
-      // While it waited for its turn it may have been refused: then its bytes are nobody's any more.
-      if (!item.settled) await checkCompressed(item.batch, encodings, this.#options.limits)
+      for (const batch of compressed) {
+        // While it waited for its turn it may have been refused: then its bytes are nobody's any more.
+        if (!item.settled) await checkCompressed(batch, encodingsOf(batch), limits)
+      }
     } catch (error) {
       this.settle(item, this.#options.refusalOf(error))
     } finally {
@@ -164,7 +247,7 @@ export class AppendQueue {
   }
 
   #activate(source: Source): void {
-    if (source.isActive || source.queue[0]?.ready !== true) return
+    if (source.isActive || source.queue.first?.ready !== true) return
     source.isActive = true
     this.#fresh.push(source)
   }
@@ -180,7 +263,7 @@ export class AppendQueue {
       const source = this.#active.shift() as Source
       source.deficitBytes += QUANTUM_BYTES
       let isFull = false
-      for (let head = source.queue[0]; head?.ready === true; head = source.queue[0]) {
+      for (let head = source.queue.first; head?.ready === true; head = source.queue.first) {
         if (head.bytes > source.deficitBytes) break
         if (!head.settled && take(head) === undefined) {
           isFull = true
@@ -189,7 +272,7 @@ export class AppendQueue {
         source.deficitBytes -= head.bytes
         source.queue.shift()
       }
-      const isMore = source.queue[0]?.ready === true
+      const isMore = source.queue.first?.ready === true
       if (isFull) kept.push(source)
       else if (isMore) this.#active.push(source)
       else {
@@ -201,13 +284,16 @@ export class AppendQueue {
     this.#active = kept
   }
 
-  /** Answers a batch, once, and counts it out of the backlog. */
-  settle(item: QueuedAppend, error: MillraceError | null, ack?: AppendAck): void {
+  /** Answers a batch or a unit, once, and counts it out of the backlog. */
+  settle(item: QueuedAppend, error: MillraceError): void
+  settle(item: QueuedBatch, error: null, ack: AppendAck): void
+  settle(item: QueuedUnit, error: null, result: UnitResult): void
+  settle(item: QueuedAppend, error: MillraceError | null, answer?: AppendAck | UnitResult): void {
     if (item.settled) return
     item.settled = true
     this.#bytes -= item.bytes
     if (this.#paused.size > 0 && this.#bytes <= this.#options.backlogBytesMax / 2) this.#resumeSources()
-    item.done(error, ack)
+    ;(item.done as (error: MillraceError | null, answer: unknown) => void)(error, answer)
   }
 
   #resumeSources(): void {
@@ -234,15 +320,17 @@ export class AppendQueue {
     const overdueBefore = clock.monotonic() - deadlineMs
     let isWaiting = false
     for (const source of this.#sources) {
-      const firstTimely = source.queue.findIndex(({ queuedAtMs }) => queuedAtMs > overdueBefore)
-      if (firstTimely !== -1) isWaiting = true
+      const { queue } = source
       // Out of the queue with them: while the disk stalls nobody else takes them out, and each holds its payload.
-      for (const item of source.queue.splice(0, firstTimely === -1 ? source.queue.length : firstTimely)) {
+      for (let item = queue.first; item !== undefined; item = queue.first) {
+        if (item.queuedAtMs > overdueBefore) break
+        queue.shift()
         if (item.settled) continue
         metrics.count('backpressure')
         const retryAfterMs = Math.ceil(deadlineMs / 5)
         this.settle(item, new MillraceError('BACKPRESSURE', { retryAfterMs }))
       }
+      if (queue.length > 0) isWaiting = true
     }
     if (isWaiting) this.#watchDeadline()
   }
@@ -251,7 +339,7 @@ export class AppendQueue {
     source.isClosed = true
     this.#sources.delete(source)
     this.#paused.delete(source)
-    for (const item of source.queue.splice(0)) this.settle(item, new MillraceError('CLOSED'))
+    for (const item of source.queue.drain()) this.settle(item, new MillraceError('CLOSED'))
   }
 
   /** Refuses what comes from now on; what waits stays. */
@@ -264,7 +352,10 @@ export class AppendQueue {
     this.#stopped = error
     this.#deadline?.cancel()
     for (const source of this.#sources) {
-      for (const item of source.queue.splice(0)) this.settle(item, error)
+      for (const item of source.queue.drain()) this.settle(item, error)
     }
   }
 }
+
+const bytesOf = ({ payload, dedupIds }: AppendBatch): number =>
+  payload.length + OVERHEAD_BYTES + (dedupIds === null ? 0 : dedupIds.hashes.length)

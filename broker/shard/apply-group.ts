@@ -1,6 +1,6 @@
-import type { TopicId } from '../../protocol/ids.js'
 import { AppendCommand } from './append-command.js'
-import { applyAppend, applyCommand } from './apply.js'
+import { applyAppend, applyCommand, beginGroup } from './apply.js'
+import type { Command } from './commands.js'
 import type { AppliedGroup } from './group-commit.js'
 import type { Follower, PartitionState, ShardState } from './state.js'
 import type { TailEntry } from './tail.js'
@@ -11,21 +11,21 @@ export function applyGroup(
   { committed, commands }: AppliedGroup,
   indexed: (partition: PartitionState, entry: TailEntry) => void,
 ): void {
+  beginGroup(state, committed.time)
   for (const [index, command] of commands.entries()) {
     if (command instanceof AppendCommand) {
       const { partitionState: partition, header } = command
       // Its topic was deleted by a change of this very group.
       if (state.partition(header.topicId, header.partition) !== partition) continue
-      applyAppend(state, partition, header)
+      applyAppend(state, partition, header, command.section)
       const entry = entryOf(command, committed, committed.bodyStarts[index] as number)
       partition.tail.push(entry)
       indexed(partition, entry)
       continue
     }
-    const orphans = command.type === 'topicDeleted' ? followersOf(state, command.topicId) : []
+    const moved = followersOf(state, command)
     applyCommand(state, command, committed.time)
-    // They find no topic any more, and say so to whom they serve.
-    for (const wake of orphans) queueMicrotask(wake)
+    for (const wake of moved) queueMicrotask(wake)
   }
   state.applied = { sequence: committed.sequence, headerCrc: committed.headerCrc }
   state.time = committed.time
@@ -47,8 +47,13 @@ function entryOf(command: AppendCommand, committed: AppliedGroup['committed'], b
   }
 }
 
-const followersOf = (state: ShardState, topicId: TopicId): Follower[] =>
-  state.topics.get(topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
+/** Those whose offsets will be gone, or their topic: they say so to whom they serve. */
+function followersOf(state: ShardState, command: Command): readonly Follower[] {
+  if (command.type === 'startMoved')
+    return [...(state.partition(command.topicId, command.partition)?.followers ?? [])]
+  if (command.type !== 'topicDeleted') return []
+  return state.topics.get(command.topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
+}
 
 /** Wakes those who wait for records of the group's partitions, each once. */
 export function wakeFollowers({ commands }: AppliedGroup): void {

@@ -8,25 +8,12 @@ import { crc32 } from '#crc32'
 import type { Encoding } from '../../protocol/encodings.js'
 import { isTextual } from '../../protocol/encodings.js'
 import { COMPRESSION, COMPRESSION_MASK } from '../../protocol/entry.js'
+import { dedupIdsFault } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
-import type { TopicId } from '../../protocol/ids.js'
 import { recordsFault } from '../../protocol/records.js'
+import type { AppendBatch } from './append-batch.js'
 
-/** The fields of PRODUCE. */
-export interface AppendBatch {
-  readonly topicId: TopicId
-  readonly partition: number
-  /** null: not idempotent. */
-  readonly producerId: number | null
-  readonly producerEpoch: number
-  readonly baseSequence: number
-  readonly attributes: number
-  readonly baseTimestamp: number
-  readonly recordCount: number
-  readonly inflatedBytes: number
-  readonly payloadCrc: number
-  readonly payload: Uint8Array
-}
+export type { AppendBatch }
 
 export interface BatchLimits {
   readonly recordBytesMax: number
@@ -40,9 +27,10 @@ export interface BatchEncodings {
 
 /** Checks what can be checked at once; throws the reason for a refusal. True when only inflating it will tell the rest. */
 export function checkBatch(batch: AppendBatch, encodings: BatchEncodings, limits: BatchLimits): boolean {
-  const { payload, attributes, inflatedBytes } = batch
+  const { payload, attributes, inflatedBytes, dedupIds } = batch
   const compression = attributes & COMPRESSION_MASK
-  const larger = Math.max(payload.length, inflatedBytes)
+  const idsBytes = dedupIds === null ? 0 : dedupIds.bitmap.length + dedupIds.hashes.length
+  const larger = Math.max(payload.length + idsBytes, inflatedBytes)
   if (larger > limits.batchBytesMax) {
     throw new MillraceError('BATCH_TOO_LARGE', {
       message: `the batch has ${larger} bytes, at most ${limits.batchBytesMax} are allowed`,
@@ -58,6 +46,10 @@ export function checkBatch(batch: AppendBatch, encodings: BatchEncodings, limits
   }
   if (batch.recordCount === 0)
     throw new MillraceError('BAD_BATCH', { message: 'a batch needs at least one record' })
+  if (dedupIds !== null) {
+    const fault = dedupIdsFault(dedupIds, batch.recordCount)
+    if (fault !== undefined) throw new MillraceError('BAD_BATCH', { message: fault })
+  }
   if (batch.baseSequence + batch.recordCount > Number.MAX_SAFE_INTEGER) {
     throw new MillraceError('ILLEGAL_ARGUMENT', { message: 'the sequence runs over 2^53' })
   }

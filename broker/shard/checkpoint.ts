@@ -1,6 +1,5 @@
 import type { ChunkFiles } from '../chunks/chunk-files.js'
 import type { Manifest } from '../manifest/manifest.js'
-import type { ManifestChanges } from '../manifest/rows.js'
 import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
 import { verifySnapshot } from '../manifest/snapshot-reader.js'
 import type { Store } from '../manifest/store.js'
@@ -10,6 +9,7 @@ import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Wal } from '../wal/wal.js'
 import type { ShardState } from './state.js'
+import { changedRows } from './state-rows.js'
 
 export interface CheckpointOptions {
   readonly disk: Disk
@@ -38,6 +38,9 @@ export interface CheckpointOptions {
 
 /** WAL bytes for each byte of a snapshot. */
 const SNAPSHOT_COST_FACTOR = 32
+
+/** WAL bytes between two snapshots for each byte of the last one, at least. */
+const SNAPSHOT_WAL_FACTOR = 4
 
 /** Chunk files that one round removes. */
 const REMOVED_AT_ONCE_MAX = 256
@@ -71,12 +74,12 @@ export class Checkpoint {
   grown(walBytes: number): void {
     this.#walBytesWritten += walBytes
     const { state, overlayBytesMax } = this.#options
-    const { overlay } = state
-    if (overlay.bytes > overlayBytesMax) this.#options.hold('overlay')
+    const { overlayBytes } = state
+    if (overlayBytes > overlayBytesMax) this.#options.hold('overlay')
     const isWalFull = this.#isWalFull()
     if (isWalFull) this.#options.hold('wal')
     // The next tick may be long off, and until then nothing lets the appends go on.
-    if (isWalFull || overlay.bytes > overlayBytesMax / 2) this.kick()
+    if (isWalFull || overlayBytes > overlayBytesMax / 2) this.kick()
   }
 
   /** Past half of its cap the WAL is made smaller with everything that helps. */
@@ -155,8 +158,9 @@ export class Checkpoint {
       applied: state.applied.sequence,
       replayFrom: oldestUnsealedSequence() ?? state.applied.sequence + 1,
     }
-    const flushing = manifest.flush(changesOf(state, at.replayFrom))
+    const flushing = manifest.flush(changedRows(state, at.replayFrom))
     state.overlay.clear()
+    state.dedup.flushed()
     await flushing
     await failpoints.hit('manifestAfterFlush')
     metrics.count('manifestFlushes')
@@ -183,7 +187,9 @@ export class Checkpoint {
   #isSnapshotDue(unneeded: number): boolean {
     const { snapshotEveryBytes, walBytesMax, wal } = this.#options
     const since = this.#walBytesWritten - this.#walBytesAtSnapshot
-    if (since > Math.min(snapshotEveryBytes, walBytesMax / 4)) return true
+    // A large state is not written again and again; but the WAL is kept from the newest snapshot on.
+    const every = Math.max(snapshotEveryBytes, SNAPSHOT_WAL_FACTOR * this.#snapshotBytes)
+    if (since > Math.min(every, walBytesMax / 4)) return true
     const next = wal.files.headers[1]
     const isAwaited =
       next !== undefined &&
@@ -225,27 +231,5 @@ export class Checkpoint {
       const { applied } = await this.flush({ force: true })
       await this.#removeChunks(applied)
     }
-  }
-}
-
-function changesOf(state: ShardState, replayFrom: number): ManifestChanges {
-  const { overlay } = state
-  return {
-    shard: state.shardRow(replayFrom),
-    put: {
-      topics: overlay.topics,
-      partitions: [...overlay.partitions].map((partition) => partition.row),
-      chunks: overlay.chunks,
-      producerNames: overlay.producerNames,
-      producers: overlay.producers,
-      requests: overlay.requests,
-    },
-    delete: {
-      topics: overlay.deletedTopics,
-      partitions: overlay.deletedPartitions,
-      chunks: overlay.deletedChunks,
-      producers: overlay.deletedProducers,
-      requests: overlay.deletedRequests.map((requestId) => ({ requestId })),
-    },
   }
 }

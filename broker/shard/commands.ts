@@ -1,18 +1,49 @@
 /**
- * The commands of the WAL besides APPEND, as they stand on disk: MessagePack lists in the order of the fields here.
- * They carry results, never intentions. A number is never given to another command.
+ * The commands of the WAL besides APPEND, as they stand on disk: MessagePack lists in the order of the fields in
+ * command-codec/. They carry results, never intentions. A number is never given to another command.
  */
 import { Packr, Unpackr } from 'msgpackr'
-import { ENCODINGS, type Encoding, encodingName } from '../../protocol/encodings.js'
-import {
-  bytesFromHex,
-  type ClusterId,
-  hexFromBytes,
-  type RequestId,
-  type TopicId,
-} from '../../protocol/ids.js'
-import type { ChunkRow } from '../manifest/rows.js'
 import { encodedCommand, OPCODE_APPEND, type WalCommand } from '../wal/command.js'
+import { type ChunkSealed, chunkSealed } from './command-codec/chunks.js'
+import type { Codec } from './command-codec/codec.js'
+import {
+  type CursorsDeleted,
+  type CursorsMoved,
+  type CursorsReset,
+  cursorsDeleted,
+  cursorsMoved,
+  cursorsReset,
+  type GroupAssigned,
+  type GroupCreated,
+  type GroupDeleted,
+  groupAssigned,
+  groupCreated,
+  groupDeleted,
+} from './command-codec/groups.js'
+import {
+  type ProducerAdvanced,
+  type ProducerIdsReserved,
+  type ProducerNamesExpired,
+  type ProducerRegistered,
+  type ProducersExpired,
+  producerAdvanced,
+  producerIdsReserved,
+  producerNamesExpired,
+  producerRegistered,
+  producersExpired,
+} from './command-codec/producers.js'
+import { type QueueMoved, queueMoved } from './command-codec/queues.js'
+import { type Answered, answered, type ShardEpochStarted, shardEpochStarted } from './command-codec/shard.js'
+import {
+  type StartMoved,
+  startMoved,
+  type TopicAltered,
+  type TopicCreated,
+  type TopicDeleted,
+  topicAltered,
+  topicCreated,
+  topicDeleted,
+} from './command-codec/topics.js'
 
 export const OPCODE = {
   append: OPCODE_APPEND,
@@ -23,167 +54,82 @@ export const OPCODE = {
   producerRegistered: 6,
   producersExpired: 7,
   chunkSealed: 8,
+  topicAltered: 9,
+  startMoved: 10,
+  groupCreated: 11,
+  groupAssigned: 12,
+  cursorsMoved: 13,
+  cursorsReset: 14,
+  cursorsDeleted: 15,
+  groupDeleted: 16,
+  queueMoved: 17,
+  producerAdvanced: 18,
+  answered: 19,
+  producerNamesExpired: 20,
 } as const
 
 export type Command =
-  | { readonly type: 'shardEpochStarted'; readonly clusterId: ClusterId; readonly shardEpoch: number }
-  | {
-      readonly type: 'topicCreated'
-      readonly topicId: TopicId
-      readonly name: string
-      readonly partitions: number
-      readonly keyEncoding: Encoding
-      readonly valueEncoding: Encoding
-      readonly requestId: RequestId
-    }
-  | { readonly type: 'topicDeleted'; readonly topicId: TopicId; readonly requestId: RequestId }
-  /** Ids below this may have been handed out. */
-  | { readonly type: 'producerIdsReserved'; readonly below: number }
-  | {
-      readonly type: 'producerRegistered'
-      readonly name: string
-      readonly producerId: number
-      readonly producerEpoch: number
-      readonly requestId: RequestId
-    }
-  | { readonly type: 'producersExpired'; readonly windows: readonly ProducerKey[] }
-  | { readonly type: 'chunkSealed'; readonly chunkId: number; readonly rows: readonly ChunkRow[] }
+  | ShardEpochStarted
+  | TopicCreated
+  | TopicDeleted
+  | ProducerIdsReserved
+  | ProducerRegistered
+  | ProducersExpired
+  | ChunkSealed
+  | TopicAltered
+  | StartMoved
+  | GroupCreated
+  | GroupAssigned
+  | CursorsMoved
+  | CursorsReset
+  | CursorsDeleted
+  | GroupDeleted
+  | QueueMoved
+  | ProducerAdvanced
+  | Answered
+  | ProducerNamesExpired
 
-export interface ProducerKey {
-  readonly producerId: number
-  readonly topicId: TopicId
-  readonly partition: number
+export type CommandType = Command['type']
+
+const CODECS: { readonly [Type in CommandType]: Codec<Extract<Command, { type: Type }>> } = {
+  shardEpochStarted,
+  topicCreated,
+  topicDeleted,
+  producerIdsReserved,
+  producerRegistered,
+  producersExpired,
+  chunkSealed,
+  topicAltered,
+  startMoved,
+  groupCreated,
+  groupAssigned,
+  cursorsMoved,
+  cursorsReset,
+  cursorsDeleted,
+  groupDeleted,
+  queueMoved,
+  producerAdvanced,
+  answered,
+  producerNamesExpired,
 }
 
-const packr = new Packr({ useRecords: false, variableMapSize: true })
+export const COMMAND_TYPES = Object.keys(CODECS) as CommandType[]
+
+const byOpcode = new Map<number, Codec<Command>>()
+for (const type of COMMAND_TYPES) byOpcode.set(OPCODE[type], CODECS[type] as unknown as Codec<Command>)
+
+const packr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: true })
 const unpackr = new Unpackr({ useRecords: false, int64AsType: 'number' })
 
 export function encodeCommand(command: Command, record: number): WalCommand {
-  return encodedCommand(OPCODE[command.type], record, packr.pack(fieldsOf(command)))
+  const codec = CODECS[command.type] as unknown as Codec<Command>
+  return encodedCommand(OPCODE[command.type], record, packr.pack(codec.encode(command)))
 }
-
-function fieldsOf(command: Command): unknown[] {
-  switch (command.type) {
-    case 'shardEpochStarted':
-      return [bytesFromHex(command.clusterId), command.shardEpoch]
-    case 'topicCreated':
-      return [
-        bytesFromHex(command.topicId),
-        command.name,
-        command.partitions,
-        ENCODINGS[command.keyEncoding],
-        ENCODINGS[command.valueEncoding],
-        bytesFromHex(command.requestId),
-      ]
-    case 'topicDeleted':
-      return [bytesFromHex(command.topicId), bytesFromHex(command.requestId)]
-    case 'producerIdsReserved':
-      return [command.below]
-    case 'producerRegistered':
-      return [command.name, command.producerId, command.producerEpoch, bytesFromHex(command.requestId)]
-    case 'producersExpired':
-      return command.windows.map((key) => [key.producerId, bytesFromHex(key.topicId), key.partition])
-    case 'chunkSealed':
-      return [command.chunkId, command.rows.map(rowFields)]
-  }
-}
-
-/** The fields of one chunk reference, in the order in which they are stored. */
-function rowFields({ topicId, partition, section }: ChunkRow): unknown[] {
-  return [
-    bytesFromHex(topicId),
-    partition,
-    section.baseOffset,
-    section.endOffset,
-    section.byteStart,
-    section.byteEnd,
-    section.indexStart,
-    section.indexBytes,
-    section.recordCount,
-    section.minAppendTime,
-    section.maxAppendTime,
-    bytesFromHex(section.digest),
-  ]
-}
-
-type Fields = readonly unknown[]
-const hex = (value: unknown): string => hexFromBytes(value as Uint8Array)
 
 /** The command in a body whose CRC has been checked; throws on an opcode that this release does not know. */
 export function decodeCommand(opcode: number, body: Uint8Array): Command {
-  const fields = unpackr.unpack(body) as Fields
-  switch (opcode) {
-    case OPCODE.shardEpochStarted:
-      return {
-        type: 'shardEpochStarted',
-        clusterId: hex(fields[0]) as ClusterId,
-        shardEpoch: fields[1] as number,
-      }
-    case OPCODE.topicCreated:
-      return {
-        type: 'topicCreated',
-        topicId: hex(fields[0]) as TopicId,
-        name: fields[1] as string,
-        partitions: fields[2] as number,
-        keyEncoding: encodingName(fields[3] as number) as Encoding,
-        valueEncoding: encodingName(fields[4] as number) as Encoding,
-        requestId: hex(fields[5]) as RequestId,
-      }
-    case OPCODE.topicDeleted:
-      return {
-        type: 'topicDeleted',
-        topicId: hex(fields[0]) as TopicId,
-        requestId: hex(fields[1]) as RequestId,
-      }
-    case OPCODE.producerIdsReserved:
-      return { type: 'producerIdsReserved', below: fields[0] as number }
-    case OPCODE.producerRegistered:
-      return {
-        type: 'producerRegistered',
-        name: fields[0] as string,
-        producerId: fields[1] as number,
-        producerEpoch: fields[2] as number,
-        requestId: hex(fields[3]) as RequestId,
-      }
-    case OPCODE.producersExpired:
-      return {
-        type: 'producersExpired',
-        windows: (fields as Fields[]).map(([producerId, topicId, partition]) => ({
-          producerId: producerId as number,
-          topicId: hex(topicId) as TopicId,
-          partition: partition as number,
-        })),
-      }
-    case OPCODE.chunkSealed: {
-      const chunkId = fields[0] as number
-      return {
-        type: 'chunkSealed',
-        chunkId,
-        rows: (fields[1] as Fields[]).map((row) => chunkRow(chunkId, row)),
-      }
-    }
-    default:
-      throw new Error(`the WAL holds a command of opcode ${opcode}, which this release does not know`)
-  }
-}
-
-function chunkRow(chunkId: number, fields: Fields): ChunkRow {
-  const number = (index: number): number => fields[index] as number
-  return {
-    topicId: hex(fields[0]) as TopicId,
-    partition: number(1),
-    chunkId,
-    section: {
-      baseOffset: number(2),
-      endOffset: number(3),
-      byteStart: number(4),
-      byteEnd: number(5),
-      indexStart: number(6),
-      indexBytes: number(7),
-      recordCount: number(8),
-      minAppendTime: number(9),
-      maxAppendTime: number(10),
-      digest: hex(fields[11]),
-    },
-  }
+  const codec = byOpcode.get(opcode)
+  if (codec === undefined)
+    throw new Error(`the WAL holds a command of opcode ${opcode}, which this release does not know`)
+  return codec.decode(unpackr.unpack(body))
 }

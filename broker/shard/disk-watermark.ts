@@ -28,23 +28,24 @@ export class DiskWatermark {
   /** Asks the disk how much is left. */
   async look(): Promise<void> {
     const { disk, directory, freeBytesMin, warn } = this.#options
-    const wasFull = this.#isFull
+    const wasFull = this.isFull
     this.#freeBytes = await disk.freeBytes(directory)
-    if (this.#isFull === wasFull) return
+    if (this.isFull === wasFull) return
     const state = `the disk has ${this.#freeBytes} bytes left`
     warn(
-      this.#isFull
+      this.isFull
         ? `${state}, below ${freeBytesMin}: records are refused`
         : `${state}: records are taken again`,
     )
   }
 
-  get #isFull(): boolean {
+  /** What frees space is in a hurry. */
+  get isFull(): boolean {
     return this.#freeBytes < this.#options.freeBytesMin
   }
 
   /** Throws DISK_FULL, retriable. */
   refuseIfFull(): void {
-    if (this.#isFull) throw new MillraceError('DISK_FULL', { retryAfterMs: RETRY_AFTER_MS })
+    if (this.isFull) throw new MillraceError('DISK_FULL', { retryAfterMs: RETRY_AFTER_MS })
   }
 }

@@ -1,22 +1,37 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Metrics } from '../platform/metrics.js'
-import type { WalCommand } from '../wal/command.js'
 import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
 import type { CommittedGroup, Wal } from '../wal/wal.js'
 import { AppendCommand } from './append-command.js'
-import type { AppendQueue, QueuedAppend } from './append-queue.js'
+import { AppendCut, type OpenGroup } from './append-cut.js'
+import type { AppendQueue } from './append-queue.js'
+import type { AppendBatch } from './batch-check.js'
+import type { ChangeLog } from './change-log.js'
+import { ackClaims, claim } from './claims.js'
 import { type Command, encodeCommand } from './commands.js'
-import { type AppendAck, type Sequenced, Sequencer } from './sequencer.js'
+import { type AppendAck, ackOf } from './sequencer.js'
 import type { ShardState } from './state.js'
+import type { UnitResult, WriteUnit } from './write-unit.js'
 
-/** A change other than an append. It is decided when its group is cut, against the state as it is then. */
+/** What a change writes, in one WAL record. No commands and no batches: the answer needs no write. */
+export interface Decision<T> {
+  readonly commands: readonly Command[]
+  /** Of the broker itself: no producer, no dedup ids. Their topics exist and stay; `result` gets the acks in this order. */
+  readonly appends?: readonly AppendBatch[]
+  readonly result: T | ((acks: readonly AppendAck[]) => T)
+}
+
+/** A change other than what producers append. It is decided when its group is cut, against the state as it is then. */
 export interface Change<T> {
+  /** Bytes of the largest `appends` that it may decide on: a change that does not fit waits for the next group. */
+  readonly appendBytes?: number
   /**
-   * Says what to write and what to answer, or throws a refusal. No commands: the answer needs no write. `claimed` holds
-   * the names that other changes of this group touch: return undefined to be asked again for the next group.
+   * Says what to write and what to answer, or throws a refusal. `claimed` holds the names that other changes of this
+   * group touch: return undefined to be asked again for the next group. All checks come before the first twin is set:
+   * after a decision there is only commit or death.
    */
-  decide(at: { time: number; claimed: Set<string> }): { commands: readonly Command[]; result: T } | undefined
+  decide(at: { time: number; claimed: Set<string> }): Decision<T> | undefined
 }
 
 interface QueuedChange {
@@ -25,18 +40,8 @@ interface QueuedChange {
   readonly reject: (error: MillraceError) => void
 }
 
-interface Answer {
-  readonly item: QueuedAppend
-  readonly ack: AppendAck
-}
-
 /** A group between its cut and its acknowledgements. */
-interface Group {
-  readonly time: number
-  readonly walCommands: WalCommand[]
-  /** Besides the appends, in the order of `walCommands`. */
-  readonly commands: Map<WalCommand, Command>
-  readonly answers: Answer[]
+interface Group extends OpenGroup {
   readonly changes: { queued: QueuedChange; result: unknown }[]
 }
 
@@ -48,6 +53,9 @@ export interface GroupCommitOptions {
   readonly metrics: Metrics
   readonly groupBytesMax: number
   readonly proofIdleMs: number
+  readonly changeLog: ChangeLog
+  /** Memory for dedup ids. */
+  readonly dedupBytesMax: number
   /** Applies a durable group to the state and indexes it; synchronous. */
   readonly apply: (group: AppliedGroup) => void
   /** The group is applied and the next one is on its way to the disk: tell the followers. */
@@ -76,7 +84,7 @@ const SMALL_BATCH_BYTES = 16 * 1024
  */
 export class GroupCommit {
   readonly #options: GroupCommitOptions
-  readonly #sequencer: Sequencer
+  readonly #appends: AppendCut
   #changes: QueuedChange[] = []
   #running = false
   #scheduled = false
@@ -92,7 +100,7 @@ export class GroupCommit {
 
   constructor(options: GroupCommitOptions) {
     this.#options = options
-    this.#sequencer = new Sequencer(options.state)
+    this.#appends = new AppendCut(options)
   }
 
   /** Broker time: the wall clock, but never before what was logged last. */
@@ -108,6 +116,14 @@ export class GroupCommit {
     return new Promise<T>((resolve, reject) => {
       this.#changes.push({ change, resolve: resolve as (result: unknown) => void, reject })
       this.kick()
+    })
+  }
+
+  /** Gives the acks of a unit that writes nothing; for the rest as an atomic write. */
+  submitAcks(unit: WriteUnit): Promise<UnitResult> {
+    return this.submit({
+      decide: ({ time, claimed }) =>
+        claim(claimed, ...ackClaims(unit.acks)) ? this.#appends.decideAcks(unit, time) : undefined,
     })
   }
 
@@ -163,15 +179,26 @@ export class GroupCommit {
 
   #hasWork(): boolean {
     return (
-      this.#changes.length > 0 || this.#proofDue || (this.#holds.size === 0 && !this.#options.queue.isEmpty)
+      this.#changes.length > 0 ||
+      this.#options.changeLog.isWaiting ||
+      this.#proofDue ||
+      (this.#holds.size === 0 && !this.#options.queue.isEmpty)
     )
   }
 
   #cut(): Group | undefined {
     if (this.#failed !== undefined) return undefined
-    const group: Group = { time: this.time(), walCommands: [], commands: new Map(), answers: [], changes: [] }
-    this.#sequencer.reset()
+    const group: Group = {
+      time: this.time(),
+      walCommands: [],
+      commands: new Map(),
+      answers: [],
+      unitAnswers: [],
+      changes: [],
+    }
+    this.#appends.reset()
     this.#takeChanges(group)
+    this.#tellChanges(group)
     if (this.#holds.size === 0) this.#takeAppends(group)
     const isProof = group.walCommands.length === 0
     if (isProof && !this.#proofDue) return undefined
@@ -185,28 +212,63 @@ export class GroupCommit {
     const queued = this.#changes
     this.#changes = []
     const claimed = new Set<string>()
+    const bytesMax = Math.min(this.#options.groupBytesMax, this.#options.wal.groupBytesMax)
+    let bytes = 0
     for (const item of queued) {
+      // The first always fits.
+      if (bytes > 0 && bytes + (item.change.appendBytes ?? 0) > bytesMax) {
+        this.#changes.push(item)
+        continue
+      }
       try {
         const decided = item.change.decide({ time: group.time, claimed })
-        if (decided === undefined) {
-          this.#changes.push(item)
-          continue
-        }
-        if (decided.commands.length === 0) {
-          item.resolve(decided.result)
-          continue
-        }
-        const record = group.walCommands.length
-        for (const command of decided.commands) {
-          const encoded = encodeCommand(command, record)
-          group.walCommands.push(encoded)
-          group.commands.set(encoded, command)
-        }
-        group.changes.push({ queued: item, result: decided.result })
+        if (decided === undefined) this.#changes.push(item)
+        else bytes += this.#take(group, item, decided)
       } catch (error) {
         item.reject(this.#options.refusalOf(error))
       }
     }
+  }
+
+  /** What is told of the changes stands in the group that makes them true. */
+  #tellChanges(group: Group): void {
+    const batch = this.#options.changeLog.take(group.commands.values(), group.time)
+    if (batch === undefined) return
+    const at = { record: group.walCommands.length, time: group.time }
+    group.walCommands.push(this.#appends.assignInternal(batch, at))
+  }
+
+  /** Puts what a change decided into the group as one record; returns the bytes that it adds. */
+  #take(group: Group, item: QueuedChange, decided: Decision<unknown>): number {
+    const { commands, appends, result } = decided
+    if (commands.length === 0 && appends === undefined) {
+      item.resolve(resultOf(result, []))
+      return 0
+    }
+    const record = group.walCommands.length
+    // Whatever can go wrong goes wrong before anything of it is in the group.
+    const encoded = commands.map((command) => encodeCommand(command, record))
+    for (const batch of appends ?? []) this.#checkPartition(batch)
+    let bytes = 0
+    for (const [index, command] of encoded.entries()) {
+      group.walCommands.push(command)
+      group.commands.set(command, commands[index] as Command)
+      bytes += command.byteLength + DIRECTORY_ROW_BYTES
+    }
+    const acks: AppendAck[] = []
+    for (const batch of appends ?? []) {
+      const command = this.#appends.assignInternal(batch, { record, time: group.time })
+      group.walCommands.push(command)
+      acks.push(ackOf(command))
+      bytes += command.byteLength + DIRECTORY_ROW_BYTES
+    }
+    group.changes.push({ queued: item, result: resultOf(result, acks) })
+    return bytes
+  }
+
+  #checkPartition({ topicId, partition }: AppendBatch): void {
+    if (this.#options.state.partition(topicId, partition) === undefined)
+      throw new Error('a change appends to a partition that is not there')
   }
 
   #takeAppends(group: Group): void {
@@ -230,36 +292,11 @@ export class GroupCommit {
       }
       // The first always fits, even a batch larger than a group: commands in every group must not keep it out for ever.
       if (!isFirst && bytes + item.bytes > bytesMax) return undefined
-      const added = this.#sequence(item, group)
+      const added = this.#appends.take(item, group)
       bytes += added
       if (added > 0) isFirst = false
       return added
     })
-  }
-
-  /** Sequences one batch; returns the bytes that it adds to the group. A refusal is answered here. */
-  #sequence(item: QueuedAppend, group: Group): number {
-    const { queue, metrics } = this.#options
-    let sequenced: Sequenced
-    try {
-      const at = { record: group.walCommands.length, time: group.time }
-      sequenced = this.#sequencer.sequence(item.batch, at)
-    } catch (error) {
-      metrics.count('produceRefusals')
-      queue.settle(item, this.#options.refusalOf(error))
-      return 0
-    }
-    if (sequenced.kind === 'append') {
-      const { command } = sequenced
-      group.walCommands.push(command)
-      const ack = { baseOffset: command.baseOffset, appendTime: group.time, duplicate: false }
-      group.answers.push({ item, ack })
-      return command.byteLength + DIRECTORY_ROW_BYTES
-    }
-    metrics.count('produceDuplicates')
-    if (sequenced.kind === 'duplicateInGroup') group.answers.push({ item, ack: sequenced.ack })
-    else queue.settle(item, null, sequenced.ack)
-    return 0
   }
 
   #apply(group: Group, committed: CommittedGroup): AppliedGroup {
@@ -272,15 +309,7 @@ export class GroupCommit {
   }
 
   #acknowledge(group: Group, applied: AppliedGroup): void {
-    const { queue, metrics } = this.#options
-    for (const { item, ack } of group.answers) {
-      if (!ack.duplicate) {
-        metrics.count('produceBatches')
-        metrics.count('produceRecords', item.batch.recordCount)
-        metrics.count('produceBytes', item.batch.payload.length)
-      }
-      queue.settle(item, null, ack)
-    }
+    this.#appends.acknowledge(group)
     for (const { queued, result } of group.changes) queued.resolve(result)
     this.#options.applied(applied)
   }
@@ -314,7 +343,7 @@ export class GroupCommit {
   /** For whoever of the group has no answer yet: what was written of it only the next start finds out. */
   #failGroup(group: Group, error: unknown): void {
     const failure = storageFailed(error)
-    for (const { item } of group.answers) this.#options.queue.settle(item, failure)
+    this.#appends.fail(group, failure)
     for (const { queued } of group.changes) queued.reject(failure)
   }
 
@@ -359,5 +388,8 @@ export class GroupCommit {
     })
   }
 }
+
+const resultOf = (result: unknown, acks: readonly AppendAck[]): unknown =>
+  typeof result === 'function' ? result(acks) : result
 
 const storageFailed = (cause: unknown): MillraceError => new MillraceError('STORAGE_FAILED', { cause })

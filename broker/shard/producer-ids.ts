@@ -1,8 +1,8 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { RequestId } from '../../protocol/ids.js'
+import { claim, PRODUCER_IDS } from './claims.js'
 import type { Change } from './group-commit.js'
 import type { ShardState } from './state.js'
-import { claim } from './topic-changes.js'
 
 export interface ProducerIdentity {
   readonly producerId: number
@@ -13,8 +13,12 @@ export interface ProducerIdsOptions {
   readonly state: ShardState
   readonly submit: <T>(change: Change<T>) => Promise<T>
   readonly limits: { readonly producersMax: number }
+  /** There are more names than are kept: the longest unused should go. */
+  readonly onSurplus: () => void
 }
 
+/** Names are refused only when those that are too many do not go fast enough. */
+const NAMES_REFUSED_FACTOR = 2
 /** Ids that one write reserves: a producer that connects costs no write of its own. */
 const BLOCK = 1000
 
@@ -44,7 +48,7 @@ export class ProducerIds {
     try {
       const block = await submit({
         decide: ({ claimed }) => {
-          if (!claim(claimed, 'producer ids')) return undefined
+          if (!claim(claimed, PRODUCER_IDS)) return undefined
           const from = state.nextProducerId
           return { commands: [{ type: 'producerIdsReserved', below: from + BLOCK }], result: from }
         },
@@ -57,23 +61,27 @@ export class ProducerIds {
   }
 
   #register(requestId: RequestId, name: string): Change<ProducerIdentity> {
-    const { state, limits } = this.#options
+    const { state } = this.#options
     return {
       decide: ({ claimed }) => {
-        if (!claim(claimed, 'producer ids', `producer ${name}`, `request ${requestId}`)) return undefined
+        if (!claim(claimed, PRODUCER_IDS, `producer ${name}`, `request ${requestId}`)) return undefined
         const before = state.requests.get(requestId)?.result as ProducerIdentity | undefined
         if (before?.producerId !== undefined) return { commands: [], result: before }
         const known = state.producerNames.get(name)
-        if (known === undefined && state.producerNames.size >= limits.producersMax) {
-          throw new MillraceError('LIMIT_REACHED', {
-            message: `there are ${limits.producersMax} named producers`,
-          })
-        }
+        if (known === undefined) this.#checkRoom()
         const producerId = known?.producerId ?? state.nextProducerId
         const producerEpoch = known === undefined ? 0 : known.producerEpoch + 1
         const command = { type: 'producerRegistered' as const, name, producerId, producerEpoch, requestId }
         return { commands: [command], result: { producerId, producerEpoch } }
       },
     }
+  }
+
+  #checkRoom(): void {
+    const { state, limits, onSurplus } = this.#options
+    const { size } = state.producerNames
+    if (size >= limits.producersMax) onSurplus()
+    if (size >= NAMES_REFUSED_FACTOR * limits.producersMax)
+      throw new MillraceError('LIMIT_REACHED', { message: `there are ${size} named producers` })
   }
 }

@@ -54,14 +54,8 @@ export class PartitionReader {
   /** Synchronous when the tail cache has it. Throws or rejects UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA. */
   read(request: ReadRequest): ReadResult | Promise<ReadResult> {
     const partition = this.partition(request)
-    const { startOffset, endOffset } = partition
-    if (request.offset < startOffset || request.offset > endOffset) {
-      throw new MillraceError('OFFSET_OUT_OF_RANGE', {
-        message: `offset ${request.offset} is outside ${startOffset} to ${endOffset}`,
-        details: { startOffset, endOffset },
-      })
-    }
-    if (request.offset === endOffset) {
+    this.#checkBounds(partition, request.offset)
+    if (request.offset === partition.endOffset) {
       return { ...this.#result(partition, [], request.offset), source: 'cache', release: nothing }
     }
     const index = partition.tail.indexOf(request.offset)
@@ -71,6 +65,14 @@ export class PartitionReader {
       return this.#readWal(partition, index, request)
     }
     return this.#readChunk(partition, request)
+  }
+
+  #checkBounds({ startOffset, endOffset }: PartitionState, offset: number): void {
+    if (offset >= startOffset && offset <= endOffset) return
+    throw new MillraceError('OFFSET_OUT_OF_RANGE', {
+      message: `offset ${offset} is outside ${startOffset} to ${endOffset}`,
+      details: { startOffset, endOffset },
+    })
   }
 
   /** Throws UNKNOWN_TOPIC or UNKNOWN_PARTITION. */
@@ -180,8 +182,8 @@ export class PartitionReader {
       if (buffers.length === 0) return await this.read({ ...request, offset: nextOffset })
       return { ...this.#result(partition, buffers, nextOffset), source: 'chunk', release: nothing }
     } catch (error) {
-      // A deleted topic takes its chunks with it: say that, not that a file is missing.
-      this.partition(request)
+      // A deletion took the chunk with it: say that, not that a file is missing.
+      this.#checkBounds(this.partition(request), request.offset)
       throw error
     }
   }
@@ -195,8 +197,9 @@ export class PartitionReader {
         const offset = await this.#options.chunks.findTime({ ...row, time: at.time })
         return Math.max(offset, partition.startOffset)
       } catch (error) {
-        this.partition(at)
-        throw error
+        // Its topic is gone, or the chunk alone.
+        if (this.partition(at).chunks.includes(row)) throw error
+        return await this.offsetAtTime(at)
       }
     }
     const entry = partition.tail.at(partition.tail.indexAtTime(at.time))

@@ -4,12 +4,13 @@
  */
 
 import { readEntryHeader } from '../../protocol/entry.js'
+import { entrySection } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { WalCorruption } from '../wal/corruption.js'
 import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
 import { segmentFileName } from '../wal/segment.js'
-import { applyAppend, applyCommand } from './apply.js'
+import { applyAppend, applyCommand, beginGroup } from './apply.js'
 import { decodeCommand, OPCODE } from './commands.js'
 import type { PartitionState, ShardState } from './state.js'
 
@@ -23,6 +24,7 @@ export function replayGroup(state: ShardState, group: ScannedGroup): void {
       `the state ends with group ${state.applied.sequence} and group ${header.sequence} follows`,
     )
   }
+  if (isNew) beginGroup(state, header.time)
   for (const row of group.rows) {
     try {
       if (row.opcode === OPCODE.append) replayAppend(state, group, row, isNew)
@@ -47,7 +49,8 @@ function replayAppend(state: ShardState, group: ScannedGroup, row: DirectoryRow,
   if (partition === undefined) return
   const header = readEntryHeader(group.bytes, row.byteStart)
   if (isNew) {
-    applyAppend(state, partition, header)
+    const section = header.sectionBytes === 0 ? undefined : entrySection(group.bytes, header, row.byteStart)
+    applyAppend(state, partition, header, section)
     partition.assignedEnd = partition.endOffset
   }
   if (header.baseOffset < partition.sealedEnd) return

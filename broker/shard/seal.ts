@@ -7,8 +7,11 @@ import type { Clock, Timer } from '../platform/clock.js'
 import type { Disk } from '../platform/disk.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
+import { claim } from './claims.js'
 import type { Change } from './group-commit.js'
 import type { PartitionReader } from './read.js'
+import { deletes } from './retention.js'
+import { startClaim } from './start-move.js'
 import type { PartitionState, ShardState } from './state.js'
 
 export interface SealerOptions {
@@ -26,8 +29,8 @@ export interface SealerOptions {
   readonly isTooMuch: (fromSegment: number) => boolean
   readonly submit: <T>(change: Change<T>) => Promise<T>
   readonly removeChunk: (chunkId: number) => Promise<void>
-  /** A chunk is part of the log now: the WAL may be trimmed. */
-  readonly sealed: () => void
+  /** A chunk is part of these logs now: the WAL may be trimmed, and chunks that are not wanted go. */
+  readonly sealed: (partitions: readonly PartitionState[]) => void
   /** A seal failed; it is tried again after a pause. */
   readonly failed: (error: unknown) => void
 }
@@ -132,27 +135,39 @@ export class Sealer {
     }
   }
 
-  /** Partitions for the next chunk: a full one alone, else those that are old or pin the WAL, together. */
+  /** Partitions for the next chunk: a full one alone, else those that are old or pin the WAL, and go together. */
   #nextJob(): PartitionState[] {
     for (const partition of this.#due) {
       this.#due.delete(partition)
       if (this.#firstUnsealed(partition) !== undefined && !this.#isSetAside(partition)) return [partition]
     }
-    const { clock, chunkMaxAgeMs, chunkBytes, isTooMuch } = this.#options
-    const aged = clock.now() - chunkMaxAgeMs
+    const { state, clock, chunkBytes, isTooMuch } = this.#options
+    const now = clock.now()
+    let together: string | undefined
     const oldest = this.#oldestSegment()
     const pinned = isTooMuch(oldest) ? oldest : -1
     const job: PartitionState[] = []
     let bytes = 0
     for (const partition of this.#unsealed) {
       const first = this.#firstUnsealed(partition)
-      if (first === undefined || (first.appendTime > aged && first.segment > pinned)) continue
+      if (first === undefined) continue
+      if (first.appendTime > now - this.#ageMaxMs(partition) && first.segment > pinned) continue
       if (this.#isSetAside(partition)) continue
+      const lifetime = lifetimeIn(state, partition)
+      together ??= lifetime
+      if (lifetime !== together) continue
       job.push(partition)
       bytes += Math.min(partition.tail.unsealedBytes, chunkBytes)
       if (bytes >= SHARED_CHUNK_FACTOR * chunkBytes) break
     }
     return job
+  }
+
+  /** What is to go at an age must be in a chunk long before. */
+  #ageMaxMs({ topicId }: PartitionState): number {
+    const { state, chunkMaxAgeMs } = this.#options
+    const maxAgeMs = state.topics.get(topicId)?.row.options.maxAgeMs ?? null
+    return maxAgeMs === null ? chunkMaxAgeMs : Math.min(chunkMaxAgeMs, maxAgeMs / 2)
   }
 
   #oldestSegment(): number {
@@ -200,21 +215,22 @@ export class Sealer {
       await writer.abort().catch(() => {})
       // No command names the file yet. What cannot be removed now is swept at the next start.
       await removeChunk(chunkId).catch(() => {})
-      // A topic that was deleted meanwhile is no failure: the next job goes without it.
-      if (error instanceof MillraceError && error.code === 'UNKNOWN_TOPIC') return
-      throw error
+      if (!wasOvertaken(error)) throw error
+      // Records, or a topic, that were deleted meanwhile are no failure: the next job goes without them.
+      for (const partition of job) this.grown(partition)
+      return
     }
-    const isUsed = await submit({ decide: () => commitOf(state, chunkId, rows) })
+    const isUsed = await submit(commitOf(state, chunkId, rows))
     await failpoints.hit('sealAfterCommit')
+    for (const partition of job) if (partition.tail.unsealedBytes > 0) this.grown(partition)
     if (!isUsed) {
       await removeChunk(chunkId)
       return
     }
-    for (const partition of job) if (partition.tail.unsealedBytes > 0) this.grown(partition)
     metrics.count('chunksSealed')
     metrics.count('sealedBytes', bytes)
     metrics.observe('sealMs', performance.now() - startedMs)
-    sealed()
+    sealed(job)
   }
 
   async #writeSection(
@@ -225,7 +241,8 @@ export class Sealer {
     const { chunkBytes, reader } = this.#options
     const { topicId } = partition
     const end = partition.endOffset
-    let offset = partition.sealedEnd
+    // The start may lie within the first entry.
+    let offset = Math.max(partition.sealedEnd, partition.startOffset)
     if (offset === end) return undefined
     writer.beginSection({ topicId, partition: partition.partition })
     let bytes = 0
@@ -266,9 +283,33 @@ export class Sealer {
   }
 }
 
-/** The command that makes a chunk part of the log, without what was deleted while it was written. */
-function commitOf(state: ShardState, chunkId: number, rows: readonly ChunkRow[]) {
-  const live = rows.filter(({ topicId }) => state.topics.get(topicId)?.deleting === false)
-  if (live.length === 0) return { commands: [], result: false }
-  return { commands: [{ type: 'chunkSealed' as const, chunkId, rows: live }], result: true }
+/** A file is freed once nothing in it is wanted any more: only what is deleted at about one time shares one. */
+function lifetimeIn(state: ShardState, { topicId }: PartitionState): string {
+  const options = state.topics.get(topicId)?.row.options
+  if (options === undefined || !deletes(options)) return 'kept'
+  return options.untilAcked ? topicId : `${options.maxAgeMs} ${options.maxBytes}`
+}
+
+const wasOvertaken = (error: unknown): boolean =>
+  error instanceof MillraceError && (error.code === 'UNKNOWN_TOPIC' || error.code === 'OFFSET_OUT_OF_RANGE')
+
+/** Makes a chunk part of the log, without what was deleted while it was written. False when nothing of it is left. */
+function commitOf(state: ShardState, chunkId: number, rows: readonly ChunkRow[]): Change<boolean> {
+  return {
+    decide({ claimed }) {
+      if (!claim(claimed, ...rows.map(startClaim))) return undefined
+      const live = rows.filter((row) => isWanted(state, row))
+      if (live.length === 0) return { commands: [], result: false }
+      return { commands: [{ type: 'chunkSealed', chunkId, rows: live }], result: true }
+    },
+  }
+}
+
+/** Whether the log still goes on, in the chunk, where its other chunks end. */
+function isWanted(state: ShardState, { topicId, partition: number, section }: ChunkRow): boolean {
+  const topic = state.topics.get(topicId)
+  if (topic === undefined || topic.deleting) return false
+  const partition = topic.partitions[number]
+  if (partition === undefined) return false
+  return section.baseOffset === partition.sealedEnd && section.endOffset > partition.startOffset
 }

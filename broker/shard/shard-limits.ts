@@ -6,6 +6,12 @@ export interface ShardLimits {
   readonly partitionsMax: number
   readonly producersMax: number
   readonly producerIdleMs: number
+  readonly groupsMax: number
+  readonly cursorsMax: number
+  readonly queueRangesMax: number
+  readonly dedupBytesMax: number
+  /** 0: there is no topic of changes. */
+  readonly changesBytesMax: number
   readonly walSegmentBytes: number
   readonly walBytesMax: number
   readonly spareWalSegments: number

@@ -1,9 +1,9 @@
-import type { Encoding } from '../../protocol/encodings.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
+import type { TopicOptions } from '../../protocol/topic-options.js'
 import { ChunkFiles } from '../chunks/chunk-files.js'
 import type { Store } from '../manifest/store.js'
-import type { Clock, Timer } from '../platform/clock.js'
+import type { Clock } from '../platform/clock.js'
 import type { Disk } from '../platform/disk.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
@@ -12,21 +12,28 @@ import { SlabPool } from '../wal/slab.js'
 import { AppendCommand } from './append-command.js'
 import { AppendQueue, type AppendSource, type SourceListener } from './append-queue.js'
 import { applyGroup, wakeFollowers } from './apply-group.js'
+import { ChangeLog } from './change-log.js'
 import { Checkpoint } from './checkpoint.js'
-import { DiskWatermark } from './disk-watermark.js'
+import type { Command } from './commands.js'
 import { type AppliedGroup, type Change, GroupCommit } from './group-commit.js'
+import { Housekeeping } from './housekeeping.js'
+import type { IsLive } from './lag-watch.js'
 import { type Layout, layoutOf, writeCleanStop } from './layout.js'
-import { ProducerExpiry } from './producer-expiry.js'
 import { ProducerIds } from './producer-ids.js'
 import { PartitionReader, type ReadRequest, type ReadResult } from './read.js'
 import { type Recovered, type RecoveryReport, recover } from './recover.js'
 import { Sealer } from './seal.js'
+import { ShardGroups } from './shard-groups.js'
 import type { ShardLimits } from './shard-limits.js'
+import { ShardTopics } from './shard-topics.js'
 import type { ShardState } from './state.js'
 import { TailCache } from './tail-cache.js'
-import { createTopicChange, deleteTopicChange, type NewTopic } from './topic-changes.js'
+import type { NewTopic } from './topic-changes.js'
+import type { Deletion, RecordsDeleted, Topic, TopicAlteration } from './topic-requests.js'
+import { keptAnswer } from './unit-answer.js'
 
 export type { ShardLimits } from './shard-limits.js'
+export type { Topic } from './topic-requests.js'
 
 export interface ShardOptions {
   readonly directory: string
@@ -43,25 +50,14 @@ export interface ShardOptions {
   readonly onWarning: (message: string, error: unknown) => void
 }
 
-/** A topic as it is now. */
-export interface Topic {
-  readonly topicId: TopicId
-  readonly name: string
-  readonly partitions: number
-  readonly keyEncoding: Encoding
-  readonly valueEncoding: Encoding
-  /** Broker time, milliseconds. */
-  readonly createdAt: number
-}
-
 const SLAB_BYTES_MAX = 4 * 1024 * 1024
 const OPEN_CHUNKS_MAX = 256
 const INDEX_CACHE_BYTES = 16 * 1024 * 1024
-const HOUSEKEEPING_MS = 1000
 
 /** One WAL, one sequencer, one manifest, and all that they hold. Opened once, closed once. */
 export class Shard {
   readonly report: RecoveryReport
+  readonly groups: ShardGroups
   readonly #options: ShardOptions
   readonly #layout: Layout
   readonly #recovered: Recovered
@@ -75,11 +71,9 @@ export class Shard {
   readonly #sealer: Sealer
   readonly #checkpoint: Checkpoint
   readonly #producerIds: ProducerIds
-  readonly #producerExpiry: ProducerExpiry
-  readonly #watermark: DiskWatermark
-  /** For listing; made anew after topics came or went. */
-  #sortedNames: string[] | undefined
-  #housekeeping: Timer | undefined
+  readonly #changeLog: ChangeLog
+  readonly #topics: ShardTopics
+  readonly #housekeeping: Housekeeping
   #failed = false
   #closing: Promise<void> | undefined
 
@@ -108,14 +102,17 @@ export class Shard {
       limits,
       backlogBytesMax: limits.walBacklogBytes,
       deadlineMs: limits.backpressureDeadlineMs,
-      refuse: () => this.#watermark.refuseIfFull(),
+      refuse: () => this.#housekeeping.watermark.refuseIfFull(),
       encodingsOf: (batch) => {
         this.#reader.partition(batch)
         return (this.#state.topics.get(batch.topicId) as { row: Topic }).row
       },
+      answerOf: (unit) => keptAnswer(state.answers, unit),
+      submitAcks: (unit) => this.#commit.submitAcks(unit),
       refusalOf: (error) => this.#refusalOf(error),
       onReady: () => this.#commit.kick(),
     })
+    this.#changeLog = new ChangeLog({ state, metrics, groupBytesMax: limits.groupBytesMax })
     this.#commit = new GroupCommit({
       state,
       wal,
@@ -124,6 +121,8 @@ export class Shard {
       metrics,
       groupBytesMax: limits.groupBytesMax,
       proofIdleMs: limits.proofIdleMs,
+      changeLog: this.#changeLog,
+      dedupBytesMax: limits.dedupBytesMax,
       apply: (group) => this.#apply(group),
       applied: wakeFollowers,
       refusalOf: (error) => this.#refusalOf(error),
@@ -164,19 +163,32 @@ export class Shard {
       isTooMuch: (fromSegment) => wal.files.bytesFrom(fromSegment) > limits.walBytesMax / 2,
       submit: (change) => this.#commit.submit(change),
       removeChunk: (chunkId) => this.#chunks.remove(chunkId),
-      sealed: () => this.#checkpoint.kickIfTrimmable(),
+      sealed: (partitions) => {
+        this.#checkpoint.kickIfTrimmable()
+        this.#housekeeping.sealed(partitions)
+      },
       failed: (error) => options.onWarning('sealing a chunk failed; it is tried again', error),
     })
     const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)
-    this.#producerIds = new ProducerIds({ state, submit, limits })
-    this.#producerExpiry = new ProducerExpiry({ state, submit, limits })
-    this.#watermark = new DiskWatermark({
+    this.groups = new ShardGroups({ state, submit, limits, metrics })
+    this.#topics = new ShardTopics({ state, random: options.random, metrics, limits, submit })
+    this.#housekeeping = new Housekeeping({
+      state,
       disk,
       directory: options.directory,
-      freeBytesMin: limits.diskFreeBytesMin,
+      clock,
       metrics,
-      warn: (message) => options.onWarning(message, undefined),
+      failpoints,
+      limits,
+      log: this.#changeLog,
+      submit,
+      time: () => this.time(),
+      flushLog: () => this.#commit.kick(),
+      freeSpace: () => this.#checkpoint.kick(),
+      warn: options.onWarning,
     })
+    const onSurplus = (): void => this.#housekeeping.expireProducers()
+    this.#producerIds = new ProducerIds({ state, submit, limits, onSurplus })
   }
 
   /** Recovers the directory and takes the shard over under the next shard epoch. Throws CORRUPT_DATA. */
@@ -221,12 +233,16 @@ export class Shard {
     })
     await this.#checkpoint.start()
     this.#sealer.start()
-    await this.#keepHouse()
+    await this.#topics.ensureChangesTopic()
+    await this.#housekeeping.start()
     const { metrics } = this.#options
     metrics.gauge('walBacklogBytes', () => this.#queue.backlogBytes)
     metrics.gauge('walTotalBytes', () => wal.files.totalBytes)
     metrics.gauge('tailCacheBytes', () => this.#cache.bytes)
-    metrics.gauge('overlayBytes', () => state.overlay.bytes)
+    metrics.gauge('overlayBytes', () => state.overlayBytes)
+    metrics.gauge('dedupIds', () => state.dedup.ids)
+    metrics.gauge('dedupBytes', () => state.dedup.bytes)
+    metrics.gauge('answersKept', () => state.answers.size)
     wal.files
       .restock()
       .catch((error: unknown) => this.#options.onWarning('a spare WAL segment could not be made', error))
@@ -246,31 +262,41 @@ export class Shard {
   }
 
   topic(topicId: TopicId): Topic | undefined {
-    return this.#state.topics.get(topicId)?.row
+    return this.#topics.byId(topicId)
   }
 
   topicNamed(name: string): Topic | undefined {
-    return this.#state.topicsByName.get(name)?.row
+    return this.#topics.named(name)
   }
 
-  /** Up to `limit` topics in the order of their names, after `after`. */
+  /** Up to `limit` topics in the order of their names, after `after`; the broker's own come last. */
   topicsAfter(after: string | null, limit: number): Topic[] {
-    this.#sortedNames ??= [...this.#state.topicsByName.keys()].sort()
-    const names = this.#sortedNames
-    const first = after === null ? 0 : names.findIndex((name) => name > after)
-    return first === -1 ? [] : names.slice(first, first + limit).map((name) => this.topicNamed(name) as Topic)
+    return this.#topics.after(after, limit)
   }
 
   /** Throws ILLEGAL_TOPIC_NAME, ILLEGAL_ARGUMENT, TOPIC_EXISTS, LIMIT_REACHED. */
-  async createTopic(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
-    return this.#commit.submit(
-      createTopicChange(this.#state, topic, { ...this.#options, time: () => this.time() }),
-    )
+  createTopic(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
+    return this.#topics.create(topic)
   }
 
-  /** Throws UNKNOWN_TOPIC. */
-  async deleteTopic(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }> {
-    return this.#commit.submit(deleteTopicChange(this.#state, args))
+  /** Throws UNKNOWN_TOPIC, TOPIC_READ_ONLY. */
+  deleteTopic(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }> {
+    return this.#topics.delete(args)
+  }
+
+  /** Throws UNKNOWN_TOPIC, TOPIC_READ_ONLY, ILLEGAL_ARGUMENT. */
+  alterTopic(args: TopicAlteration): Promise<{ options: TopicOptions }> {
+    return this.#topics.alter(args)
+  }
+
+  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, OFFSET_OUT_OF_RANGE. */
+  deleteBefore(args: Deletion): Promise<RecordsDeleted> {
+    return this.#topics.deleteBefore(args)
+  }
+
+  /** Says which groups have members: their cursors are in use. Until then no group has any. */
+  setLiveGroups(isLive: IsLive): void {
+    this.#housekeeping.setLiveGroups(isLive)
   }
 
   /** A name keeps its id and gets its next epoch; without a name the id is new. Throws LIMIT_REACHED. */
@@ -323,7 +349,13 @@ export class Shard {
       this.#cache.add(committed.slab, partition, entry)
       this.#sealer.grown(partition)
     })
-    if (commands.some((command) => !(command instanceof AppendCommand))) this.#sortedNames = undefined
+    const changes = commands.filter((command): command is Command => !(command instanceof AppendCommand))
+    if (changes.length > 0) {
+      this.#topics.applied(changes)
+      this.#changeLog.applied(changes)
+      this.#housekeeping.applied(changes)
+      this.groups.applied(changes)
+    }
     this.#slabs.release(committed.slab)
     this.#cache.evict()
     this.#checkpoint.grown(committed.bytes)
@@ -336,28 +368,10 @@ export class Shard {
     return new MillraceError('INTERNAL', { cause: error })
   }
 
-  /** Once a second: what no request brings about. */
-  async #keepHouse(): Promise<void> {
-    if (this.#isEnding) return
-    try {
-      await this.#watermark.look()
-      await this.#producerExpiry.run(this.time())
-    } catch (error) {
-      if (!this.#isEnding) this.#options.onWarning('housekeeping failed; it is tried again', error)
-    }
-    if (this.#isEnding) return
-    this.#housekeeping = this.#options.clock.setTimer(() => void this.#keepHouse(), HOUSEKEEPING_MS, {
-      unref: true,
-    })
-  }
-
-  get #isEnding(): boolean {
-    return this.#closing !== undefined || this.#failed
-  }
-
   #fail(error: unknown): void {
     if (this.#failed) return
     this.#failed = true
+    this.#housekeeping.stop()
     this.#options.onFailed(error)
   }
 
@@ -368,7 +382,7 @@ export class Shard {
   }
 
   async #close(): Promise<void> {
-    this.#housekeeping?.cancel()
+    this.#housekeeping.stop()
     const { wal } = this.#recovered
     await this.#sealer.stop()
     await this.#commit.stop()

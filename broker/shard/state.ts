@@ -1,80 +1,28 @@
 import { createHash } from 'node:crypto'
 import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
-import type {
-  ChunkRow,
-  ManifestContents,
-  PartitionRow,
-  ProducerBatch,
-  ProducerNameRow,
-  ProducerRow,
-  RequestRow,
-  ShardRow,
-  TopicRow,
-} from '../manifest/rows.js'
+import type { ChunkRow, ManifestContents, ProducerNameRow, RequestRow, ShardRow } from '../manifest/rows.js'
+import { Answers } from './answers.js'
+import { DedupIndex } from './dedup-index.js'
+import { CursorState, GroupState, partitionKey } from './group-state.js'
 import { Overlay } from './overlay.js'
-import { Tail } from './tail.js'
+import { QueueState } from './queue-state.js'
+import { type PartitionState, TopicState } from './topic-state.js'
 
-export type Follower = () => void
-
-/** What a producer wrote last to a partition; the one row that changes with every batch. */
-export interface ProducerState extends ProducerRow {
-  producerEpoch: number
-  lastSeen: number
-  batches: ProducerBatch[]
-}
-
-/** One partition as it stands after the last applied group, with what the broker holds of it in memory. */
-export class PartitionState {
-  readonly topicId: TopicId
-  readonly partition: number
-  startOffset = 0
-  /** Offsets below are in chunks. */
-  sealedEnd = 0
-  /** The durable end: the first offset that does not exist yet. */
-  endOffset = 0
-  lastAppendTime = 0
-  readonly chunks: ChunkRow[] = []
-  /** By producer id: what each producer wrote last. */
-  readonly producers = new Map<number, ProducerState>()
-
-  // Below: not state, never persisted.
-  /** The end with the batches of the group that is being written. */
-  assignedEnd = 0
-  readonly tail = new Tail()
-  readonly followers = new Set<Follower>()
-
-  constructor(topicId: TopicId, partition: number) {
-    this.topicId = topicId
-    this.partition = partition
-  }
-
-  get row(): PartitionRow {
-    const { topicId, partition, startOffset, sealedEnd, endOffset, lastAppendTime } = this
-    return { topicId, partition, startOffset, sealedEnd, endOffset, lastAppendTime }
-  }
-}
-
-export class TopicState {
-  readonly row: TopicRow
-  readonly partitions: readonly PartitionState[]
-  /** A group with its deletion is being written: nothing may be added to it. Not persisted. */
-  deleting = false
-
-  constructor(row: TopicRow) {
-    this.row = row
-    this.partitions = Array.from(
-      { length: row.partitions },
-      (_, index) => new PartitionState(row.topicId, index),
-    )
-  }
-}
+export {
+  CursorState,
+  GroupState,
+  type PartitionKeyText,
+  type PartitionName,
+  partitionKey,
+} from './group-state.js'
+export { type Follower, PartitionState, type ProducerState, TopicState } from './topic-state.js'
 
 /** Answers of mutations are kept for so many requests; part of the state's definition, so a constant. */
 export const REQUESTS_KEPT = 4096
 
 /**
- * Everything that the WAL's commands have made of the shard. Only apply.ts changes it. It reads no clock, no
- * configuration and no file: replaying the same groups gives the same state.
+ * Everything that the WAL's commands have made of the shard. Only apply.ts and its parts change it. It reads no clock,
+ * no configuration and no file: replaying the same groups gives the same state.
  */
 export class ShardState {
   readonly clusterId: ClusterId
@@ -86,15 +34,23 @@ export class ShardState {
   time = 0
   nextProducerId = 1
   requestOrder = 0
+  nextGroupId = 1
   readonly topics = new Map<TopicId, TopicState>()
   readonly topicsByName = new Map<string, TopicState>()
   readonly producerNames = new Map<string, ProducerNameRow>()
   readonly producerNamesById = new Map<number, ProducerNameRow>()
   /** In the order in which they were answered. */
   readonly requests = new Map<RequestId, RequestRow>()
+  readonly groups = new Map<number, GroupState>()
+  readonly groupsByName = new Map<string, GroupState>()
+  /** Of atomic writes. */
+  readonly answers = new Answers()
+  readonly dedup = new DedupIndex()
   producerWindows = 0
   partitionCount = 0
   chunkRows = 0
+  cursorCount = 0
+  queueCount = 0
   /** How many chunk references point into each file. */
   readonly chunkReferences = new Map<number, number>()
 
@@ -113,6 +69,11 @@ export class ShardState {
     return this.topics.get(topicId)?.partitions[partition]
   }
 
+  /** Memory of what the manifest does not hold yet. */
+  get overlayBytes(): number {
+    return this.overlay.bytes + this.dedup.changedBytes
+  }
+
   /** Puts what the manifest holds into an empty state. */
   load(contents: ManifestContents): void {
     const { shard } = contents
@@ -122,6 +83,8 @@ export class ShardState {
       this.time = shard.time
       this.nextProducerId = shard.nextProducerId
       this.requestOrder = shard.requestOrder
+      this.nextGroupId = shard.nextGroupId
+      this.answers.order = shard.answerOrder
     }
     for (const row of contents.topics) this.addTopic(new TopicState(row))
     for (const row of contents.partitions) {
@@ -141,8 +104,23 @@ export class ShardState {
       })
       this.producerWindows++
     }
-    const requests = [...contents.requests].sort((a, b) => a.order - b.order)
-    for (const row of requests) this.requests.set(row.requestId, row)
+    for (const row of inOrder(contents.requests)) this.requests.set(row.requestId, row)
+    this.#loadGroups(contents)
+    for (const row of inOrder(contents.answers)) this.answers.load(row)
+    const windowMsOf = (topicId: TopicId): number => this.topics.get(topicId)?.row.options.dedupWindowMs ?? 0
+    this.dedup.load({ buckets: contents.dedupBuckets, pages: contents.dedupPages }, windowMsOf)
+  }
+
+  #loadGroups(contents: ManifestContents): void {
+    for (const row of contents.groups) this.addGroup(new GroupState(row))
+    for (const row of contents.cursors) {
+      const group = this.groups.get(row.groupId)
+      if (group !== undefined) this.addCursor(group, CursorState.fromRow(row))
+    }
+    for (const row of contents.queues) {
+      const group = this.groups.get(row.groupId)
+      if (group !== undefined) this.addQueue(group, QueueState.fromRow(row))
+    }
   }
 
   addTopic(topic: TopicState): void {
@@ -162,6 +140,23 @@ export class ShardState {
     this.producerNamesById.set(row.producerId, row)
   }
 
+  addGroup(group: GroupState): void {
+    this.groups.set(group.groupId, group)
+    this.groupsByName.set(group.name, group)
+  }
+
+  addCursor(group: GroupState, cursor: CursorState): void {
+    group.cursors.set(partitionKey(cursor), cursor)
+    this.partition(cursor.topicId, cursor.partition)?.cursors.add(cursor)
+    this.cursorCount++
+  }
+
+  addQueue(group: GroupState, queue: QueueState): void {
+    group.queues.set(partitionKey(queue), queue)
+    this.partition(queue.topicId, queue.partition)?.cursors.add(queue)
+    this.queueCount++
+  }
+
   /** The shard's own row; `replayFrom` is the first group that a start must read. */
   shardRow(replayFrom: number): ShardRow {
     return {
@@ -173,6 +168,8 @@ export class ShardState {
       time: this.time,
       nextProducerId: this.nextProducerId,
       requestOrder: this.requestOrder,
+      nextGroupId: this.nextGroupId,
+      answerOrder: this.answers.order,
       counts: {
         topics: this.topics.size,
         partitions: this.partitionCount,
@@ -180,6 +177,12 @@ export class ShardState {
         producerNames: this.producerNames.size,
         producers: this.producerWindows,
         requests: this.requests.size,
+        groups: this.groups.size,
+        cursors: this.cursorCount,
+        queues: this.queueCount,
+        dedupBuckets: this.dedup.bucketCount,
+        dedupPages: this.dedup.pageCount,
+        answers: this.answers.size,
       },
     }
   }
@@ -199,6 +202,13 @@ export class ShardState {
     }
     for (const [, row] of sorted(this.producerNames)) add(row)
     for (const [, row] of sorted(this.requests)) add(row)
+    for (const [, group] of sorted(this.groups)) {
+      add(group.row)
+      for (const [, cursor] of sorted(group.cursors)) add(cursor.row)
+      for (const [, queue] of sorted(group.queues)) add(queue.row)
+    }
+    for (const row of this.answers.rows()) add(row)
+    for (const bucket of this.dedup.digests()) add(bucket)
     return hash.digest('hex')
   }
 }
@@ -212,3 +222,6 @@ function inKeyOrder(_key: string, value: unknown): unknown {
 function sorted<K extends string | number, V>(map: ReadonlyMap<K, V>): [K, V][] {
   return [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
 }
+
+const inOrder = <Row extends { readonly order: number }>(rows: readonly Row[]): Row[] =>
+  [...rows].sort((a, b) => a.order - b.order)

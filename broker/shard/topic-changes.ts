@@ -2,10 +2,21 @@ import type { Encoding } from '../../protocol/encodings.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { hexFromBytes, type RequestId, type TopicId } from '../../protocol/ids.js'
 import { HARD_LIMITS, illegalTopicName } from '../../protocol/limits.js'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  illegalTopicOptions,
+  isTopicOptionName,
+  patchedTopicOptions,
+  type TopicOptions,
+  type TopicOptionsPatch,
+} from '../../protocol/topic-options.js'
 import type { TopicRow } from '../manifest/rows.js'
 import type { Random } from '../platform/random.js'
+import { CHANGES_TOPIC } from './change-events.js'
+import { claim } from './claims.js'
 import type { Change } from './group-commit.js'
 import type { ShardState } from './state.js'
+import type { TopicAlteration } from './topic-requests.js'
 
 export interface NewTopic {
   readonly requestId: RequestId
@@ -15,6 +26,10 @@ export interface NewTopic {
   readonly valueEncoding: Encoding
   /** An existing topic is an answer, not an error. */
   readonly ifMissing: boolean
+  /** What is not set has its default. */
+  readonly options?: TopicOptionsPatch | undefined
+  /** The broker's own. */
+  readonly internal?: boolean
 }
 
 interface TopicLimits {
@@ -25,15 +40,16 @@ interface TopicLimits {
 export function createTopicChange(
   state: ShardState,
   topic: NewTopic,
-  options: { random: Random; limits: TopicLimits; time: () => number },
+  { random, limits }: { random: Random; limits: TopicLimits },
 ): Change<{ topic: TopicRow; created: boolean }> {
   return {
     decide({ time, claimed }) {
-      const { name, requestId } = topic
-      const fault = illegalTopicName(name)
+      const { name, requestId, internal = false } = topic
+      const fault = internal ? undefined : illegalTopicName(name)
       if (fault !== undefined) throw new MillraceError('ILLEGAL_TOPIC_NAME', { message: fault })
       if (!claim(claimed, `topic ${name}`, `request ${requestId}`)) return undefined
       const { partitions, keyEncoding, valueEncoding } = topic
+      const options = optionsOf(topic)
       const before = state.requests.get(requestId)
       const { topicId: answered } = (before?.result ?? {}) as { topicId?: TopicId }
       if (before !== undefined && answered !== undefined) {
@@ -45,6 +61,8 @@ export function createTopicChange(
           keyEncoding,
           valueEncoding,
           createdAt: before.time,
+          options,
+          internal,
         }
         return { commands: [], result: { topic: state.topics.get(answered)?.row ?? row, created: true } }
       }
@@ -55,13 +73,30 @@ export function createTopicChange(
       }
       // One creation in a group: each must see how many there are.
       if (!claim(claimed, 'number of topics')) return undefined
-      checkPartitions(state, topic, options.limits)
-      const topicId = hexFromBytes(options.random.bytes(16)) as TopicId
-      const row = { topicId, name, partitions, keyEncoding, valueEncoding, createdAt: time }
+      checkPartitions(state, topic, limits)
+      const topicId = hexFromBytes(random.bytes(16)) as TopicId
+      const row = {
+        topicId,
+        name,
+        partitions,
+        keyEncoding,
+        valueEncoding,
+        createdAt: time,
+        options,
+        internal,
+      }
       const command = { type: 'topicCreated' as const, ...row, requestId }
       return { commands: [command], result: { topic: row, created: true } }
     },
   }
+}
+
+/** Throws ILLEGAL_ARGUMENT. */
+function optionsOf({ options: patch }: NewTopic): TopicOptions {
+  if (patch === undefined) return DEFAULT_TOPIC_OPTIONS
+  const fault = illegalTopicOptions(patch)
+  if (fault !== undefined) throw new MillraceError('ILLEGAL_ARGUMENT', { message: fault })
+  return patchedTopicOptions(DEFAULT_TOPIC_OPTIONS, { patch })
 }
 
 function checkPartitions(state: ShardState, topic: NewTopic, limits: TopicLimits): void {
@@ -71,12 +106,15 @@ function checkPartitions(state: ShardState, topic: NewTopic, limits: TopicLimits
       message: `a topic has 1 to ${HARD_LIMITS.partitionsPerTopicMax} partitions, not ${partitions}`,
     })
   }
-  if (state.topics.size >= limits.topicsMax) {
+  // The broker's own has its place whatever the limits say, and takes none away.
+  if (topic.internal === true) return
+  const own = state.topicsByName.get(CHANGES_TOPIC)
+  if (state.topics.size - (own === undefined ? 0 : 1) >= limits.topicsMax) {
     throw new MillraceError('LIMIT_REACHED', {
       message: `there are ${limits.topicsMax} topics, as many as are allowed`,
     })
   }
-  if (state.partitionCount + partitions > limits.partitionsMax) {
+  if (state.partitionCount - (own?.partitions.length ?? 0) + partitions > limits.partitionsMax) {
     throw new MillraceError('LIMIT_REACHED', {
       message: `${partitions} more partitions would pass the limit of ${limits.partitionsMax}`,
     })
@@ -95,6 +133,7 @@ export function deleteTopicChange(
       const topic = state.topicsByName.get(name)
       if (topic === undefined)
         throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
+      if (topic.row.internal) throw new MillraceError('TOPIC_READ_ONLY')
       topic.deleting = true
       const { topicId } = topic.row
       return { commands: [{ type: 'topicDeleted', topicId, requestId }], result: { topicId } }
@@ -102,9 +141,28 @@ export function deleteTopicChange(
   }
 }
 
-/** Takes the names for this group; false when another change of the group has one of them. */
-export function claim(claimed: Set<string>, ...names: string[]): boolean {
-  if (names.some((name) => claimed.has(name))) return false
-  for (const name of names) claimed.add(name)
-  return true
+/** Sets options of a topic, and gives those in `clear` their defaults again. `isInternal`: the broker sets its own. */
+export function alterTopicChange(
+  state: ShardState,
+  alteration: TopicAlteration,
+  { isInternal = false } = {},
+): Change<{ options: TopicOptions }> {
+  return {
+    decide({ claimed }) {
+      const { name, requestId, options: patch, clear } = alteration
+      const fault = illegalTopicOptions(patch, clear)
+      if (fault !== undefined) throw new MillraceError('ILLEGAL_ARGUMENT', { message: fault })
+      if (!claim(claimed, `topic ${name}`, `request ${requestId}`)) return undefined
+      const before = state.requests.get(requestId)?.result as { options?: TopicOptions } | undefined
+      if (before?.options !== undefined) return { commands: [], result: { options: before.options } }
+      const topic = state.topicsByName.get(name)
+      if (topic === undefined)
+        throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
+      if (topic.row.internal !== isInternal) throw new MillraceError('TOPIC_READ_ONLY')
+      const { topicId } = topic.row
+      const names = clear.filter(isTopicOptionName)
+      const options = patchedTopicOptions(topic.row.options, { patch, clear: names })
+      return { commands: [{ type: 'topicAltered', topicId, options, requestId }], result: { options } }
+    },
+  }
 }

@@ -1,4 +1,4 @@
-import type { Fields, FieldsOf, Shape } from '../shape.js'
+import { type Fields, type FieldsOf, fieldList } from '../shape.js'
 
 /** One kind of frame: `[opcode, ...fields]`, the fields in the order in which they are named. */
 export interface Message<Name extends string = string, F extends Fields = Fields> {
@@ -19,28 +19,12 @@ export function message<Name extends string, F extends Fields>(
   opcode: number,
   fields: F,
 ): Message<Name, F> {
-  const names = Object.keys(fields)
-  const shapes = Object.values(fields) as Shape<unknown>[]
-  const paths = names.map((field) => `${name}.${field}`)
+  const list = fieldList(fields, name)
   return {
     name,
     opcode,
     fields,
-    read(frame) {
-      const result: Record<string, unknown> = {}
-      for (let i = 0; i < names.length; i++) {
-        result[names[i] as string] = (shapes[i] as Shape<unknown>).read(frame[i + 1], paths[i] as string)
-      }
-      return result as FieldsOf<F>
-    },
-    write(values) {
-      const frame: unknown[] = [opcode]
-      for (let i = 0; i < names.length; i++) {
-        frame.push(
-          (shapes[i] as Shape<unknown>).write((values as Record<string, unknown>)[names[i] as string]),
-        )
-      }
-      return frame
-    },
+    read: (frame) => list.read(frame, 1),
+    write: (values) => list.write(values, [opcode]),
   }
 }

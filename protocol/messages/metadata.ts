@@ -1,6 +1,7 @@
 import type { TopicId } from '../ids.js'
 import { HARD_LIMITS } from '../limits.js'
-import { encoding, id, list, nullable, text, tuple, uint, uint32 } from '../shape.js'
+import { bool, encoding, id, list, nullable, tail, text, tuple, uint, uint32 } from '../shape.js'
+import { topicOptions } from '../topic-options.js'
 import { type MessageFields, message } from './message.js'
 
 const name = text(1024)
@@ -25,6 +26,10 @@ export const topicDescription = tuple({
   partitions: uint(HARD_LIMITS.partitionsPerTopicMax),
   /** Broker time, milliseconds. */
   createdAt: uint(),
+  /** Older brokers do not tell. */
+  options: tail(topicOptions),
+  /** Written by the broker alone; missing is false. */
+  internal: tail(bool()),
 })
 
 export const metadataListed = message('METADATA_LISTED', 15, {

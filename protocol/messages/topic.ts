@@ -1,6 +1,7 @@
 import type { RequestId, TopicId } from '../ids.js'
 import { HARD_LIMITS } from '../limits.js'
-import { bool, encoding, id, text, uint, uint32 } from '../shape.js'
+import { bool, encoding, id, tail, text, uint, uint32 } from '../shape.js'
+import { topicOptionsPatch } from '../topic-options.js'
 import { type MessageFields, message } from './message.js'
 
 const name = text(1024)
@@ -14,6 +15,8 @@ export const createTopic = message('CREATE_TOPIC', 10, {
   valueEncoding: encoding(),
   /** When the topic exists: answer with what it is (true), or with TOPIC_EXISTS. */
   ifMissing: bool(),
+  /** What is not set has its default. */
+  options: tail(topicOptionsPatch),
 })
 export type CreateTopic = MessageFields<typeof createTopic>
 

@@ -10,7 +10,15 @@ void producer.enqueue({ value: 'x' })
 const stream = used.read(Lines, { from: 'earliest' })
 await producer.flush()
 await stream.next()
+const consuming = { group: 'g', ifNoCursor: 'earliest', ackIntervalMs: 60_000 } as const
+const loop = used.consume(Lines, consuming)[Symbol.asyncIterator]()
+const first = await loop.next()
+first.value?.ack()
+const waitingForMore = loop.next().catch(() => {})
+const running = used.consume(Lines, { ...consuming, group: 'h' }).run(() => new Promise(() => {}))
+running.catch(() => {})
 await used.close()
+await waitingForMore
 
 const neverConnected = connect('ws://127.0.0.1:1', { backoffBaseMs: 60_000, backoffCapMs: 60_000 })
 const waiting = neverConnected.listTopics().catch(() => {})

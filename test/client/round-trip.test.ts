@@ -42,7 +42,7 @@ describe('a client', () => {
         headers: { trace: '1', raw: new Uint8Array([9]) },
         timestamp,
       })
-      expect(sent).toEqual({ partition: 0, offset: 0, timestamp })
+      expect(sent).toEqual({ partition: 0, offset: 0, timestamp, duplicate: false })
       const records = []
       for await (const record of client.read(topic, { from: 'earliest', to: 'end' })) records.push(record)
       expect(records).toEqual([

@@ -121,6 +121,147 @@ describe('the types', () => {
     })
   })
 
+  it('know the records of a group by their topics', () => {
+    compiled(async () => {
+      const client = connect('ws://127.0.0.1')
+      const options = { group: 'billing', ifNoCursor: 'earliest' } as const
+      for await (const record of client.consume(Orders, options)) {
+        expectTypeOf(record.value).toEqualTypeOf<Order>()
+        expectTypeOf(record.topic).toEqualTypeOf<'orders'>()
+        expectTypeOf(record.ack()).toEqualTypeOf<void>()
+        expectTypeOf(record.acked()).toEqualTypeOf<Promise<void>>()
+        expectTypeOf(record.signal).toEqualTypeOf<AbortSignal>()
+        expectTypeOf(record.origin?.offset).toEqualTypeOf<number | undefined>()
+        // @ts-expect-error: misspelt field of the value
+        record.value.totl
+        // @ts-expect-error: misspelt
+        record.acknowledge()
+      }
+      for await (const record of client.consume([Orders, Blobs], options)) {
+        if (record.topic === 'orders') expectTypeOf(record.value).toEqualTypeOf<Order>()
+        else expectTypeOf(record.value).toEqualTypeOf<Uint8Array | null>()
+      }
+      for await (const batch of client.consume(Orders, options).batches()) {
+        expectTypeOf(batch.records[0]?.value).toEqualTypeOf<Order | undefined>()
+        expectTypeOf(batch.topic).toEqualTypeOf<'orders'>()
+        batch.ack()
+      }
+      const run = client.consume(Orders, options).run(
+        async (record) => {
+          expectTypeOf(record.value.total).toEqualTypeOf<number>()
+          // @ts-expect-error: misspelt
+          record.ofset
+        },
+        { concurrency: 16, order: 'key', onError: 'deadLetter' },
+      )
+      expectTypeOf(run).toEqualTypeOf<Promise<void>>()
+    })
+  })
+
+  it('have a group say where it begins', () => {
+    compiled(() => {
+      const client = connect('ws://127.0.0.1')
+      // @ts-expect-error: no ifNoCursor
+      client.consume(Orders, { group: 'billing' })
+      // @ts-expect-error: no group
+      client.consume(Orders, { ifNoCursor: 'earliest' })
+      // @ts-expect-error: no such place
+      client.consume(Orders, { group: 'billing', ifNoCursor: 'beginning' })
+      // @ts-expect-error: misspelt
+      client.consume(Orders, { group: 'billing', ifNoCursor: 'earliest', sesionTimeoutMs: 5_000 })
+      const consumer = client.consume(Orders, { group: 'billing', ifNoCursor: 'earliest' })
+      // @ts-expect-error: no such order
+      consumer.run(() => {}, { order: 'topic' })
+      // @ts-expect-error: misspelt
+      consumer.run(() => {}, { concurency: 4 })
+      // @ts-expect-error: no such event
+      consumer.on('rebalanced', () => {})
+      // @ts-expect-error: no partition
+      consumer.pause([{ topic: 'orders' }])
+    })
+  })
+
+  it('tell what a work queue and its jobs are', () => {
+    compiled(async () => {
+      const queue = connect('ws://127.0.0.1').queue(Orders, { group: 'bills', leaseMs: 5_000 })
+      for await (const job of queue) {
+        expectTypeOf(job.value.total).toEqualTypeOf<number>()
+        expectTypeOf(job.topic).toEqualTypeOf<'orders'>()
+        expectTypeOf(job.deliveryCount).toEqualTypeOf<number>()
+        await job.nack({ delayMs: 5, reason: 'later' })
+        // @ts-expect-error: misspelt
+        await job.nack({ delay: 5 })
+        // @ts-expect-error: how long is missing
+        await job.extend()
+      }
+      await queue.run((job) => expectTypeOf(job.value).toEqualTypeOf<Order>(), { concurrency: 4 })
+      // @ts-expect-error: misspelt
+      await queue.run(() => {}, { concurency: 4 })
+      // @ts-expect-error: no group
+      connect('ws://127.0.0.1').queue(Orders, {})
+    })
+  })
+
+  it('check conditions, atomic writes and their acks', () => {
+    compiled(async () => {
+      const client = connect('ws://127.0.0.1')
+      const value = { id: '1', total: 2 }
+      const sent = await client.producer(Orders).send({ value, dedupId: 'a' }, { expectedOffset: 4 })
+      expectTypeOf(sent.duplicate).toEqualTypeOf<boolean>()
+      // @ts-expect-error: an id is text
+      await client.producer(Orders).send({ value, dedupId: 7 })
+      // @ts-expect-error: an offset is a number
+      await client.producer(Orders).send({ value }, { expectedOffset: '4' })
+      for await (const job of client.queue(Orders, { group: 'g' })) {
+        const { writes } = await client.atomic({
+          writes: [
+            Orders.record({ value, partition: 1, expectedOffset: 3 }),
+            Blobs.record({ value: null, dedupId: 'b' }),
+          ],
+          acks: [job],
+        })
+        expectTypeOf(writes[0]?.offset).toEqualTypeOf<number | undefined>()
+        // @ts-expect-error: a number cannot be acknowledged
+        await client.atomic({ acks: [job.offset] })
+        // @ts-expect-error: no topic
+        await client.atomic({ writes: [{ value }] })
+      }
+      for await (const record of client.consume(Orders, { group: 'c', ifNoCursor: 'latest' })) {
+        await client.atomic({ acks: [record] })
+      }
+      for await (const record of client.read(Orders)) {
+        // @ts-expect-error: a record that was only read has no ack
+        await client.atomic({ acks: [record] })
+      }
+    })
+  })
+
+  it('tell what groups, dead letters and settings are', () => {
+    compiled(async () => {
+      const client = connect('ws://127.0.0.1')
+      const { partitions } = await client.groups.describe('g')
+      expectTypeOf(partitions[0]?.lag.seconds).toEqualTypeOf<number | undefined>()
+      await client.groups.reset('g', { to: new Date(), dryRun: true })
+      // @ts-expect-error: where to?
+      await client.groups.reset('g', { dryRun: true })
+      // @ts-expect-error: no such place
+      await client.groups.reset('g', { to: 'begin' })
+      for await (const letter of client.deadLetters.list(Orders, 'g')) {
+        expectTypeOf(letter.record?.value).toEqualTypeOf<Order | undefined>()
+      }
+      await client.createTopic(Orders, {
+        retention: { untilAcked: true, onLag: 'drop' },
+        dedupWindowMs: 1_000,
+      })
+      // @ts-expect-error: misspelt
+      await client.alterTopic(Orders, { retention: { maxAge: 5 } })
+      // @ts-expect-error: no such choice
+      await client.alterTopic(Orders, { retention: { onLag: 'forget' } })
+      // @ts-expect-error: no such place
+      await client.deleteBefore(Orders, 0, 'start')
+    })
+  })
+
   it('let no misspelt option compile', () => {
     compiled(() => {
       // @ts-expect-error: misspelt

@@ -30,6 +30,10 @@ export function valueFor(form: Form): fc.Arbitrary<unknown> {
       return text(Math.min(form.max, 300))
     case 'bytes':
       return fc.oneof(bytes(Math.min(form.max, 40)), bytes(Math.min(form.max, 1500)))
+    case 'choice':
+      return fc.constantFrom(...Object.keys(form.numbers))
+    case 'tail':
+      return fc.option(valueFor(form.of), { freq: 3, nil: undefined })
     case 'nullable':
       return fc.option(valueFor(form.of), { freq: 3 })
     case 'list':

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { DEAD_LETTER_HEADERS } from '../../protocol/dead-letters.js'
 import { ENCODINGS } from '../../protocol/encodings.js'
 import {
   COMPRESSION,
@@ -12,6 +13,7 @@ import {
   readEntryHeader,
   writeEntryHeader,
 } from '../../protocol/entry.js'
+import { SECTION_KIND } from '../../protocol/entry-section.js'
 import { ERROR_CODES } from '../../protocol/error-codes.js'
 import { bytesFromHex, topicIdFrom } from '../../protocol/ids.js'
 import {
@@ -21,9 +23,16 @@ import {
   RESERVED_TOPIC_PREFIX,
 } from '../../protocol/limits.js'
 import { MESSAGES, OFFSET_AT } from '../../protocol/messages/index.js'
+import { hashOfDedupId } from '../../protocol/murmur3.js'
 import { RECORD_FIELDS } from '../../protocol/records.js'
 import type { Form } from '../../protocol/shape.js'
-import { PROTOCOL_VERSION, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/version.js'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  ON_LAG,
+  topicOptions,
+  topicOptionsPatch,
+} from '../../protocol/topic-options.js'
+import { FEATURES, PROTOCOL_VERSION, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/version.js'
 
 const page = readFileSync(new URL('../../protocol/PROTOCOL.md', import.meta.url), 'utf8')
 
@@ -52,6 +61,8 @@ function rows(text: string): string[][] {
 
 /** A form as the tables write it. */
 function typeOf(form: Form): string {
+  if (form === topicOptions.form) return 'topic options'
+  if (form === topicOptionsPatch.form) return 'topic options patch'
   switch (form.kind) {
     case 'uint':
       if (form.max === HARD_LIMITS.uint32Max) return 'uint32'
@@ -60,6 +71,9 @@ function typeOf(form: Form): string {
       return `text ≤ ${form.max}`
     case 'bytes':
       return form.max === 0x7fffffff ? 'bytes' : `bytes ≤ ${form.max}`
+    case 'choice':
+      return `uint ≤ ${Math.max(...Object.values(form.numbers))}`
+    case 'tail':
     case 'nullable':
       return `${typeOf(form.of)} or nil`
     case 'list':
@@ -71,10 +85,29 @@ function typeOf(form: Form): string {
 
 /** The rows that a field takes: its own, and those of the tuple inside. */
 function fieldRows(name: string, form: Form): [name: string, type: string][] {
-  const inner = form.kind === 'list' ? form.of : form
-  const prefix = form.kind === 'list' ? `${name}[]` : name
-  const nested = inner.kind === 'tuple' ? Object.entries(inner.fields) : []
+  const present = form.kind === 'nullable' || form.kind === 'tail' ? form.of : form
+  const inner = present.kind === 'list' ? present.of : present
+  const prefix = present.kind === 'list' ? `${name}[]` : name
+  // Those of topic options stand in a table of their own.
+  const nested = typeOf(inner) === 'tuple' && inner.kind === 'tuple' ? Object.entries(inner.fields) : []
   return [[name, typeOf(form)], ...nested.flatMap(([field, of]) => fieldRows(`${prefix}.${field}`, of))]
+}
+
+/** The choices among the fields of a form, by the name of their row. */
+function choiceRows(name: string, form: Form): [name: string, numbers: Readonly<Record<string, number>>][] {
+  switch (form.kind) {
+    case 'choice':
+      return [[name, form.numbers]]
+    case 'nullable':
+    case 'tail':
+      return choiceRows(name, form.of)
+    case 'list':
+      return choiceRows(`${name}[]`, form.of)
+    case 'tuple':
+      return Object.entries(form.fields).flatMap(([field, of]) => choiceRows(`${name}.${field}`, of))
+    default:
+      return []
+  }
 }
 
 describe('PROTOCOL.md', () => {
@@ -95,6 +128,55 @@ describe('PROTOCOL.md', () => {
     })
   }
 
+  it('says what the number of each choice stands for', () => {
+    for (const { opcode, fields } of MESSAGES) {
+      const heading = headings.find(([, documented]) => Number(documented) === opcode)?.[0] ?? ''
+      const meanings = new Map(rows(under(heading.replace('### ', ''))).map(([name, , text]) => [name, text]))
+      const choices = Object.entries(fields)
+        .flatMap(([name, { form }]) => choiceRows(name, form))
+        // Those of topic options stand in a table of their own.
+        .filter(([name]) => !/(^|\.)options\./.test(name))
+      for (const [name, numbers] of choices) {
+        for (const [choice, number] of Object.entries(numbers)) {
+          expect(meanings.get(name), `${heading}: ${name}`).toContain(`${number} ${choice}`)
+        }
+      }
+    }
+  })
+
+  it('has the options of a topic with their types and defaults', () => {
+    const documented = rows(under('Topic options')).map(([name, type, byDefault]) => [name, type, byDefault])
+    const forms = topicOptions.form.kind === 'tuple' ? Object.entries(topicOptions.form.fields) : []
+    const patch = topicOptionsPatch.form.kind === 'tuple' ? topicOptionsPatch.form.fields : {}
+    const defaults: Record<string, unknown> = { ...DEFAULT_TOPIC_OPTIONS, onLag: ON_LAG.keep }
+    expect(documented).toEqual(
+      forms.map(([name, form]) => [name, typeOf(form), String(defaults[name] ?? 'nil')]),
+    )
+    for (const [name, form] of forms) {
+      expect(typeOf(patch[name] as Form)).toBe(`${typeOf(form).replace(' or nil', '')} or nil`)
+    }
+    expect(under('Topic options')).toContain('0 keep')
+    expect(under('Topic options')).toContain('1 drop')
+  })
+
+  it('has the blocks of a section with their numbers', () => {
+    const documented = rows(under('Section')).map(([name, number]) => [name, Number(number)])
+    expect(documented).toEqual(Object.entries(SECTION_KIND))
+  })
+
+  it('has the hashes of dedup ids that the code makes', () => {
+    const documented = rows(under('Dedup ids'))
+    expect(documented.length).toBeGreaterThan(3)
+    for (const [id, hash] of documented) {
+      expect(Buffer.from(hashOfDedupId(id as string)).toString('hex'), id).toBe(hash)
+    }
+  })
+
+  it('has the headers of a dead letter', () => {
+    const documented = rows(under('11. Dead letters')).map(([name]) => name)
+    expect(documented).toEqual(Object.values(DEAD_LETTER_HEADERS))
+  })
+
   it('lists the ranges of opcodes in use', () => {
     const ranges = rows(under('4. Every frame')).map(([range]) => (range as string).split(' - ').map(Number))
     const isListed = (opcode: number): boolean =>
@@ -106,7 +188,7 @@ describe('PROTOCOL.md', () => {
   })
 
   it('has the error catalogue', () => {
-    const documented = rows(under('11. Errors')).map(([code, retriable, outcome, http]) => [
+    const documented = rows(under('15. Errors')).map(([code, retriable, outcome, http]) => [
       code,
       retriable,
       outcome,
@@ -129,7 +211,7 @@ describe('PROTOCOL.md', () => {
   })
 
   it('has every limit with its value', () => {
-    const documented = rows(under('10. Limits')).map(([name, value]) => [name, Number(value)])
+    const documented = rows(under('14. Limits')).map(([name, value]) => [name, Number(value)])
     const inCode = Object.entries({ ...DEFAULT_LIMITS, ...HARD_LIMITS, PRODUCER_WINDOW_BATCHES })
     expect(documented).toEqual(inCode)
   })
@@ -152,6 +234,9 @@ describe('PROTOCOL.md', () => {
     expect(under('10 CREATE_TOPIC · client to broker')).toContain(
       `not beginning with \`${RESERVED_TOPIC_PREFIX}\``,
     )
+    for (const feature of Object.values(FEATURES)) {
+      expect(under('1 HELLO · client to broker')).toContain(`understands: \`${feature}\``)
+    }
     expect(OFFSET_AT).toEqual({ earliest: 0, latest: 1, time: 2 })
     expect(under('28 LIST_OFFSETS · client to broker')).toContain('0 earliest, 1 latest, 2 by time')
   })

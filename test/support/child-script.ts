@@ -72,9 +72,13 @@ export class ScriptProcess {
     return done ? undefined : value
   }
 
+  send(line: string): void {
+    this.#child.stdin.write(`${line}\n`)
+  }
+
   /** Sends a line and waits for the answer, parsed as JSON. */
   async ask<T>(line: string): Promise<T> {
-    this.#child.stdin.write(`${line}\n`)
+    this.send(line)
     const answer = await this.line()
     if (answer === undefined) throw new Error(`the child process ended before it answered "${line}"`)
     return JSON.parse(answer) as T

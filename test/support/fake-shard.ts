@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type {
+  AlterTopicArgs,
   AppendAck,
   AppendBatch,
   AppendSource,
   CreateTopicArgs,
+  DeleteBeforeArgs,
   ReadResult,
+  RecordsDeleted,
   ShardFace,
   TopicInfo,
 } from '../../broker/session/shard-face.js'
@@ -12,6 +15,15 @@ import { COMPRESSION, ENTRY_HEADER_BYTES, writeEntryHeader } from '../../protoco
 import { MillraceError } from '../../protocol/error-codes.js'
 import { clusterIdFrom, hexFromBytes, type TopicId, topicIdFrom } from '../../protocol/ids.js'
 import { illegalTopicName } from '../../protocol/limits.js'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  patchedTopicOptions,
+  TOPIC_OPTION_NAMES,
+  type TopicOptions,
+} from '../../protocol/topic-options.js'
+
+const optionsOf = ({ options: patch }: CreateTopicArgs): TopicOptions =>
+  patch === undefined ? DEFAULT_TOPIC_OPTIONS : patchedTopicOptions(DEFAULT_TOPIC_OPTIONS, { patch })
 
 interface FakeEntry {
   readonly baseOffset: number
@@ -87,7 +99,9 @@ export class FakeShard implements ShardFace {
     if (fault) throw new MillraceError('ILLEGAL_TOPIC_NAME', { message: fault })
     const existing = this.topicNamed(args.name)
     if (existing && !args.ifMissing) throw new MillraceError('TOPIC_EXISTS')
-    return existing ? { topic: existing, created: false } : { topic: this.addTopic(args), created: true }
+    return existing
+      ? { topic: existing, created: false }
+      : { topic: this.addTopic({ ...args, options: optionsOf(args) }), created: true }
   }
 
   /** A topic, without asking. */
@@ -99,6 +113,8 @@ export class FakeShard implements ShardFace {
       keyEncoding: args.keyEncoding ?? 'text',
       valueEncoding: args.valueEncoding ?? 'bytes',
       createdAt: this.now,
+      options: args.options ?? DEFAULT_TOPIC_OPTIONS,
+      internal: args.internal ?? false,
     }
     this.#topics.set(topic.topicId, topic)
     for (let partition = 0; partition < topic.partitions; partition++) {
@@ -123,6 +139,22 @@ export class FakeShard implements ShardFace {
     return { topicId: topic.topicId }
   }
 
+  async alterTopic({ name, options: patch, clear }: AlterTopicArgs): Promise<{ options: TopicOptions }> {
+    const topic = this.topicNamed(name)
+    if (!topic) throw new MillraceError('UNKNOWN_TOPIC')
+    const names = TOPIC_OPTION_NAMES.filter((option) => clear.includes(option))
+    const options = patchedTopicOptions(topic.options, { patch, clear: names })
+    this.#topics.set(topic.topicId, { ...topic, options })
+    return { options }
+  }
+
+  async deleteBefore({ topicId, partition, offset }: DeleteBeforeArgs): Promise<RecordsDeleted> {
+    const { startOffset, durableEnd } = this.bounds(topicId, partition)
+    const end = Math.max(startOffset, Math.min(offset, durableEnd))
+    this.forgetBefore(topicId, partition, end)
+    return { startOffset: end, records: end - startOffset, bytes: 0 }
+  }
+
   async initProducer(): Promise<{ producerId: number; producerEpoch: number }> {
     this.#maybeFail()
     return { producerId: ++this.#producers, producerEpoch: 0 }
@@ -135,6 +167,10 @@ export class FakeShard implements ShardFace {
       append: (batch, done) => {
         this.#pending.push({ batch, done })
         if (this.autoCommit && this.#pending.length === 1) queueMicrotask(() => this.commit())
+      },
+      appendUnit: (_unit, done) => {
+        const refusal = new MillraceError('INTERNAL', { message: 'a fake shard takes no units' })
+        queueMicrotask(() => done(refusal, undefined))
       },
       close: () => {
         this.sources--
@@ -167,7 +203,12 @@ export class FakeShard implements ShardFace {
       log.entries.push(entry)
       woken.add(log)
       return () =>
-        done(null, { baseOffset: entry.baseOffset, appendTime: entry.appendTime, duplicate: false })
+        done(null, {
+          baseOffset: entry.baseOffset,
+          appendTime: entry.appendTime,
+          duplicate: false,
+          duplicates: null,
+        })
     })
     for (const answer of answers) answer()
     for (const log of woken) for (const wake of [...log.followers]) wake()
@@ -182,7 +223,7 @@ export class FakeShard implements ShardFace {
   }
 
   /** Entries that end at or before `offset` are gone. */
-  deleteBefore(topicId: TopicId, partition: number, offset: number): void {
+  forgetBefore(topicId: TopicId, partition: number, offset: number): void {
     const log = this.#log(topicId, partition)
     log.startOffset = offset
     log.entries = log.entries.filter(({ endOffset }) => endOffset > offset)

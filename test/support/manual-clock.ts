@@ -55,6 +55,16 @@ export class ManualClock implements Clock {
     await settled()
   }
 
+  /** As a process that is stopped for `ms`: nothing fires until it is over, and then all that fell due, late. */
+  stall(ms: number): void {
+    const untilMs = this.#monotonicMs + ms
+    this.#moveTo(untilMs)
+    for (let next = this.#nextDue(untilMs); next; next = this.#nextDue(untilMs)) {
+      this.#pending.delete(next)
+      next.fn()
+    }
+  }
+
   /** Sets the wall clock alone, as an administrator or NTP would: it may go back. Timers are not touched. */
   jumpTo(wallMs: number): void {
     this.#wallMs = wallMs

@@ -16,6 +16,10 @@ export class MortalClock implements Clock {
     return systemClock.setTimer(() => void (this.#isDead || fn()), ms, options)
   }
 
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
   die(): void {
     this.#isDead = true
   }

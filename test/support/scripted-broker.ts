@@ -5,6 +5,7 @@ import { MillraceError } from '../../protocol/error-codes.js'
 import { type TopicId, topicIdFrom } from '../../protocol/ids.js'
 import { DEFAULT_LIMITS, PRODUCER_WINDOW_BATCHES } from '../../protocol/limits.js'
 import { goingAway } from '../../protocol/messages/index.js'
+import { ScriptedGroups } from './scripted-groups.js'
 import { ScriptedLog } from './scripted-log.js'
 import { ScriptedSession } from './scripted-session.js'
 
@@ -26,6 +27,12 @@ export interface Request {
 
 export type Script = (request: Request) => Verdict | Promise<Verdict>
 
+/** Returns the answer, or undefined when there is none. */
+export type ScriptedHandler = (
+  fields: Readonly<Record<string, unknown>>,
+  session: ScriptedSession,
+) => unknown[] | undefined
+
 export interface ScriptedTopic {
   readonly topicId: TopicId
   readonly name: string
@@ -38,6 +45,7 @@ export interface ScriptedTopic {
 /** A broker in memory that speaks the protocol on a real WebSocket and fails as its script says. */
 export class ScriptedBroker {
   readonly topics = new Map<string, ScriptedTopic>()
+  readonly groups = new ScriptedGroups(this)
   readonly counts = new Map<string, number>()
   readonly credentials: (Uint8Array | null)[] = []
   readonly limits = {
@@ -45,6 +53,8 @@ export class ScriptedBroker {
     producerWindowBatches: PRODUCER_WINDOW_BATCHES,
   }
   script: Script = () => undefined
+  /** What it does with requests that it does not know by itself, or not so. */
+  readonly handlers = new Map<string, ScriptedHandler>()
   connections = 0
   producerIds = 0
   readonly #producerNames = new Map<string, { producerId: number; producerEpoch: number }>()

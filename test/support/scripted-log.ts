@@ -1,5 +1,6 @@
 import { crc32 } from '#crc32'
 import { ENTRY_HEADER_BYTES, NO_PRODUCER_ID, writeEntryHeader } from '../../protocol/entry.js'
+import { writeSection } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { TopicId } from '../../protocol/ids.js'
 import type { Produce } from '../../protocol/messages/produce.js'
@@ -40,7 +41,15 @@ export class ScriptedLog {
     this.#partition = partition
   }
 
-  append(batch: Produce, time: number): { baseOffset: number; appendTime: number; duplicate: boolean } {
+  /**
+   * `omittedBy` is called for a batch that is not a repetition: it may refuse the batch, or say by a bitmap which of its records
+   * are not to be part of the log.
+   */
+  append(
+    batch: Produce,
+    time: number,
+    omittedBy: () => Uint8Array | undefined = () => undefined,
+  ): { baseOffset: number; appendTime: number; duplicate: boolean } {
     if (crc32(batch.payload) !== batch.payloadCrc) throw new MillraceError('BAD_CRC')
     const state = this.#stateOf(batch)
     const written = state?.batches.find(({ baseSequence }) => baseSequence === batch.baseSequence)
@@ -53,7 +62,7 @@ export class ScriptedLog {
     if (state !== undefined && batch.baseSequence > state.nextSequence)
       throw new MillraceError('SEQUENCE_GAP')
     const baseOffset = this.end
-    this.#store(batch, baseOffset, time)
+    this.#store(batch, baseOffset, time, omittedBy())
     this.end += batch.recordCount
     if (state !== undefined) {
       state.nextSequence += batch.recordCount
@@ -79,8 +88,9 @@ export class ScriptedLog {
     this.#producers.clear()
   }
 
-  #store(batch: Produce, baseOffset: number, appendTime: number): void {
-    const bytes = new Uint8Array(ENTRY_HEADER_BYTES + batch.payload.length)
+  #store(batch: Produce, baseOffset: number, appendTime: number, omitted: Uint8Array | undefined): void {
+    const section = writeSection({ ids: undefined, omitted })
+    const bytes = new Uint8Array(ENTRY_HEADER_BYTES + section.length + batch.payload.length)
     writeEntryHeader(bytes, 0, {
       attributes: batch.attributes,
       payloadCrc: batch.payloadCrc,
@@ -94,12 +104,13 @@ export class ScriptedLog {
       producerId: batch.producerId ?? NO_PRODUCER_ID,
       producerEpoch: batch.producerEpoch,
       baseSequence: batch.baseSequence,
-      sectionBytes: 0,
-      sectionCrc: 0,
+      sectionBytes: section.length,
+      sectionCrc: section.length === 0 ? 0 : crc32(section),
       payloadBytes: batch.payload.length,
       inflatedBytes: batch.inflatedBytes,
     })
-    bytes.set(batch.payload, ENTRY_HEADER_BYTES)
+    bytes.set(section, ENTRY_HEADER_BYTES)
+    bytes.set(batch.payload, ENTRY_HEADER_BYTES + section.length)
     this.entries.push({ baseOffset, nextOffset: baseOffset + batch.recordCount, appendTime, bytes })
   }
 

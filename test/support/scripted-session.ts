@@ -33,6 +33,7 @@ export class ScriptedSession {
     this.#socket = socket
     this.#connection = connection
     socket.on('error', () => {})
+    socket.on('close', () => broker.groups.gone(this))
     socket.on('message', (data: Buffer) => {
       const frame = unpackFrame(new Uint8Array(data))
       const message = messages.messageOfOpcode(frame[0])
@@ -56,6 +57,7 @@ export class ScriptedSession {
 
   cut(): void {
     this.#isCut = true
+    this.#broker.groups.gone(this)
     this.#socket.terminate()
   }
 
@@ -101,6 +103,8 @@ export class ScriptedSession {
   #answer(name: string, fields: Record<string, unknown>): unknown[] | undefined {
     const broker = this.#broker
     const correlationId = fields.correlationId as number
+    const handler = broker.handlers.get(name)
+    if (handler !== undefined) return handler(fields, this)
     switch (name) {
       case 'HELLO':
         if (this.#socket.protocol !== SUBPROTOCOL) throw new MillraceError('UNSUPPORTED_VERSION')
@@ -152,7 +156,7 @@ export class ScriptedSession {
         return messages.unsubscribed.write({ correlationId, subscriptionId })
       }
       default:
-        throw new MillraceError('UNKNOWN_OPCODE')
+        return broker.groups.answer(name, fields, this)
     }
   }
 

@@ -20,6 +20,8 @@ import {
 
 /** Every part of a data directory within some hundred kilobytes: chunks seal, segments roll, snapshots are taken. */
 export const TINY_LIMITS: Partial<ShardLimits> = {
+  // Topics, records and chunks are counted.
+  changesBytesMax: 0,
   walSegmentBytes: 64 * 1024,
   groupBytesMax: 16 * 1024,
   batchBytesMax: 16 * 1024,
@@ -61,6 +63,8 @@ export async function smallDataDirectory(options: {
   allSealed?: boolean
   /** None can be written, so the WAL is never trimmed. */
   noSnapshots?: boolean
+  /** What else is done, last. */
+  more?: (shard: Shard) => Promise<void>
 }): Promise<SmallDataDirectory> {
   const live = await mkdtemp(join(tmpdir(), 'millrace-small-'))
   const store = await LmdbStore.open({
@@ -90,6 +94,7 @@ export async function smallDataDirectory(options: {
     await quiet(live)
   }
   await shard.deleteTopic({ requestId: someRequestId(), name: 'gone' })
+  await options.more?.(shard)
   const contents = await contentsOf(shard)
   await quiet(live)
   let directory = live

@@ -7,6 +7,7 @@ import type { AppendBatch } from '../../broker/shard/batch-check.js'
 import type { AppendAck } from '../../broker/shard/sequencer.js'
 import { Shard, type ShardLimits, type ShardOptions } from '../../broker/shard/shard.js'
 import { entryBytes, entryPayload, readEntryHeader } from '../../protocol/entry.js'
+import { omittedBits } from '../../protocol/entry-section.js'
 import { hexFromBytes, type RequestId, type TopicId } from '../../protocol/ids.js'
 import { decodeRecords, RecordBatchBuilder } from '../../protocol/records.js'
 
@@ -21,6 +22,11 @@ export const SMALL_LIMITS: ShardLimits = {
   partitionsMax: 10_000,
   producersMax: 1_000,
   producerIdleMs: 3_600_000,
+  groupsMax: 1_000,
+  cursorsMax: 10_000,
+  queueRangesMax: 1_000,
+  dedupBytesMax: 16 * MIB,
+  changesBytesMax: MIB,
   walSegmentBytes: 256 * KIB,
   walBytesMax: 4 * MIB,
   spareWalSegments: 1,
@@ -90,6 +96,8 @@ export function textBatch(
     inflatedBytes: copy.length,
     payloadCrc: crc32(copy),
     payload: copy,
+    expectedOffset: null,
+    dedupIds: null,
     ...fields,
   }
 }
@@ -137,7 +145,8 @@ function* recordsOf(buffers: readonly Uint8Array[]): Generator<ReadRecord> {
   for (const buffer of buffers) {
     for (let at = 0; at < buffer.length; ) {
       const header = readEntryHeader(buffer, at)
-      for (const record of decodeRecords(entryPayload(buffer, header, at), header.recordCount)) {
+      const omitted = omittedBits(buffer, header, at)
+      for (const record of decodeRecords(entryPayload(buffer, header, at), header.recordCount, omitted)) {
         yield { offset: header.baseOffset + record.offsetDelta, value: String(record.value) }
       }
       at += entryBytes(header)

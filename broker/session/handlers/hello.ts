@@ -35,7 +35,7 @@ export const helloHandler = handler(hello, (session, request) => {
       inFlightBytesMax: limits.inFlightBytesMax,
       producerWindowBatches: PRODUCER_WINDOW_BATCHES,
     },
-    features: [],
+    features: ['groups'],
     time: shard.time(),
   })
   return undefined

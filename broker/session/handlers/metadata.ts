@@ -1,5 +1,5 @@
 import { HARD_LIMITS } from '../../../protocol/limits.js'
-import { metadata, metadataListed } from '../../../protocol/messages/metadata.js'
+import { metadata, metadataListed, type TopicDescription } from '../../../protocol/messages/metadata.js'
 import type { TopicInfo } from '../shard-face.js'
 import { handler } from './handler.js'
 
@@ -28,6 +28,8 @@ function described({
   valueEncoding,
   partitions,
   createdAt,
-}: TopicInfo): TopicInfo {
-  return { name, topicId, keyEncoding, valueEncoding, partitions, createdAt }
+  options,
+  internal,
+}: TopicInfo): TopicDescription {
+  return { name, topicId, keyEncoding, valueEncoding, partitions, createdAt, options, internal }
 }

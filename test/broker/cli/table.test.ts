@@ -11,3 +11,12 @@ it('a table aligns texts to the left and numbers to the right', () => {
     'NAME           PARTITIONS\norders                  4\na-longer-name       10000\n',
   )
 })
+
+it('a table keeps numbers to the right where one is missing', () => {
+  const rows = [
+    ['CURSOR', 'MEMBER'],
+    [10_000, '-'],
+    ['-', '-'],
+  ]
+  expect(columns(rows)).toBe('CURSOR  MEMBER\n 10000  -\n     -  -\n')
+})

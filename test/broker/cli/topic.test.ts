@@ -43,7 +43,7 @@ describe('millrace topic', () => {
 
     await millrace(['produce', 'plain'], { env: { MILLRACE_URL: broker.url }, input: 'a\nb\n' })
     expect((await said('topic', 'describe', 'plain')).stdout).toMatch(
-      /^topic plain: id [0-9a-f]{32}, key text, value text, created 20\S+Z\nPARTITION {2}START {2}END {2}OFFSETS\n +0 +0 +2 +2\n$/,
+      /^topic plain: id [0-9a-f]{32}, key text, value text, created 20\S+Z\nkeeps all records; dedup window 10 min\nPARTITION {2}START {2}END {2}OFFSETS\n +0 +0 +2 +2\n$/,
     )
 
     expect(await said('topic', 'delete', 'plain', '--yes')).toEqual(done('deleted topic plain\n'))
@@ -59,6 +59,16 @@ describe('millrace topic', () => {
       keyEncoding: 'text',
       valueEncoding: 'text',
       createdAt: expect.stringMatching(/^20.*Z$/),
+      retention: {
+        maxAgeMs: null,
+        maxBytes: null,
+        untilAcked: false,
+        cursorIdleMs: null,
+        maxLagBytes: null,
+        onLag: 'keep',
+      },
+      dedupWindowMs: 600_000,
+      internal: false,
     }
     const partitions = [0, 1].map((partition) => ({ partition, startOffset: 0, endOffset: 0 }))
     expect(described).toEqual({ ...info, partitions })
@@ -75,6 +85,73 @@ describe('millrace topic', () => {
     expect(await said('topic', 'create', 'twice', '--if-missing')).toEqual(done('topic twice exists\n'))
     const other = await said('topic', 'create', 'twice', '--if-missing', '--partitions', '2')
     expect(other).toEqual(failed('topic "twice" has partitions 1, not 2 (TOPIC_MISMATCH)'))
+  })
+
+  it('lists topics of the broker itself only with --internal', async () => {
+    expect((await said('topic', 'list')).stdout).not.toContain('_millrace')
+    expect((await said('topic', 'list', '--internal')).stdout).toMatch(/^_millrace\.changes +1 +text +json /m)
+  })
+
+  it("tells what happened to a topic in a topic of the broker's own", async () => {
+    await run('topic', 'create', 'told')
+    const changes = (await said('consume', '_millrace.changes', '--exit-at-end')).stdout.trim().split('\n')
+    expect(changes.map((line) => JSON.parse(line))).toContainEqual(
+      expect.objectContaining({ type: 'topicCreated', topic: 'told' }),
+    )
+    expect(await said('topic', 'delete', '_millrace.changes', '--yes')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('(TOPIC_READ_ONLY)'),
+    })
+  })
+
+  it('sets options at creation, and alters them one by one', async () => {
+    await run('topic', 'create', 'kept7d', '--max-age', '7d', '--until-acked', '--dedup-window', '1h')
+    const options = async () => (await said('topic', 'describe', 'kept7d')).stdout.split('\n')[1]
+    expect(await options()).toBe('keeps up to 7 d, until acknowledged; dedup window 1 h')
+    expect(await said('topic', 'alter', 'kept7d', '--max-bytes', '1GiB', '--no-max-age')).toEqual(
+      done('altered topic kept7d: keeps up to 1 GiB a partition, until acknowledged; dedup window 1 h\n'),
+    )
+    const lag = ['--max-lag-bytes', '1MiB', '--on-lag', 'drop', '--cursor-idle', '1d']
+    await run('topic', 'alter', 'kept7d', '--no-until-acked', '--no-max-bytes', ...lag)
+    expect(await options()).toBe(
+      'keeps idle cursors up to 1 d, lag up to 1 MiB (then drop); dedup window 1 h',
+    )
+  })
+
+  it("alters nothing that is not named, not there or the broker's own", async () => {
+    expect(await said('topic', 'alter', 'any')).toEqual(
+      failed('nothing to change: name an option, such as --max-age 7d', 2),
+    )
+    expect(await said('topic', 'alter', 'gone', '--max-age', '7d')).toEqual(
+      failed('there is no topic "gone" (UNKNOWN_TOPIC)'),
+    )
+    const own = await said('topic', 'alter', '_millrace.changes', '--max-age', '7d')
+    expect(own).toMatchObject({ code: 1, stderr: expect.stringContaining('(TOPIC_READ_ONLY)') })
+  })
+
+  it('deletes the records below an offset, not without being sure', async () => {
+    await millrace(['produce', 'cut'], { env: { MILLRACE_URL: broker.url }, input: 'a\nb\nc\n' })
+    const cut = (...argv: string[]) => said('topic', 'delete-before', 'cut', '--partition', '0', ...argv)
+    expect(await cut('--offset', '2')).toEqual(
+      failed(
+        'deleting the records below offset 2 of topic cut partition 0 needs --yes: stdin is no terminal, so there is nobody to ask',
+        2,
+      ),
+    )
+    expect(await cut('--offset', '2', '--yes')).toEqual(
+      done('deleted 2 records: topic cut partition 0 starts at offset 2 now\n'),
+    )
+    expect((await said('consume', 'cut', '--exit-at-end')).stdout).toBe('c\n')
+    expect(await cut('--offset', '1', '-y')).toEqual(
+      done('deleted 0 records: topic cut partition 0 starts at offset 2 now\n'),
+    )
+    expect(await cut('--offset', '9', '-y')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('(OFFSET_OUT_OF_RANGE)'),
+    })
+    expect((await cut('--offset', 'end', '-y')).stdout).toContain('starts at offset 3 now')
+    expect((await said('consume', 'cut', '--exit-at-end')).stdout).toBe('')
+    expect(await cut('--offset', 'begin', '-y')).toMatchObject({ code: 2 })
   })
 
   it('deletes nothing without --yes when there is nobody to ask', async () => {

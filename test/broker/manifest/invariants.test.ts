@@ -9,9 +9,10 @@ type Lists = { -readonly [Kind in keyof Omit<ManifestContents, 'shard'>]: Manife
 function refusalOf(change: (rows: Lists) => void): string | undefined {
   const { shard, ...rows } = structuredClone(someContents({ topics: 2, partitions: 2, chunks: 3 }))
   change(rows)
-  const { nextProducerId = 0, requestOrder = 0 } = shard ?? {}
+  const { nextProducerId = 0, requestOrder = 0, nextGroupId = 0, answerOrder = 0 } = shard ?? {}
+  const given = { nextProducerId, requestOrder, nextGroupId, answerOrder }
   try {
-    checkInvariants({ ...rows, shard: shardRow(rows, { nextProducerId, requestOrder }) })
+    checkInvariants({ ...rows, shard: shardRow(rows, given) })
     return undefined
   } catch (error) {
     return (error as Error).message
@@ -24,6 +25,12 @@ function alter<Row extends object>(rows: Row[], index: number, change: object): 
 
 const section = (rows: Lists, index: number, change: object): void =>
   alter(rows.chunks, index, { section: { ...rows.chunks[index]?.section, ...change } })
+
+function range(rows: Lists, index: number, change: object): void {
+  const ranges = [...(rows.queues[0]?.ranges ?? [])]
+  alter(ranges, index, change)
+  alter(rows.queues, 0, { ranges })
+}
 
 const breaches: [what: string, change: (rows: Lists) => void, refusal: RegExp][] = [
   [
@@ -39,9 +46,14 @@ const breaches: [what: string, change: (rows: Lists) => void, refusal: RegExp][]
   ],
   ['a partition number too high', (rows) => alter(rows.partitions, 3, { partition: 2 }), /only 2 partitions/],
   [
-    'a start offset in the unsealed part',
-    (rows) => alter(rows.partitions, 0, { startOffset: 3_501 }),
+    'a start offset behind the end',
+    (rows) => alter(rows.partitions, 0, { startOffset: 3_508 }),
     /not in order/,
+  ],
+  [
+    'a chunk below the start offset',
+    (rows) => alter(rows.partitions, 0, { startOffset: 1_500 }),
+    /the chunk at offset 500 holds nothing that may be read: the start is 1500/,
   ],
   [
     'an end offset before the sealed end',
@@ -96,6 +108,39 @@ const breaches: [what: string, change: (rows: Lists) => void, refusal: RegExp][]
   ],
   ['a request from the future', (rows) => alter(rows.requests, 0, { order: 3 }), /never given out/],
   ['two requests of one order', (rows) => alter(rows.requests, 0, { order: 2 }), /order 2 too/],
+  ['an answer from the future', (rows) => alter(rows.answers, 0, { order: 3 }), /never given out/],
+  ['two answers of one order', (rows) => alter(rows.answers, 0, { order: 2 }), /another answer .* 2 too/],
+  ['a group from the future', (rows) => alter(rows.groups, 3, { groupId: 5 }), /its id was never given out/],
+  ['two groups of one name', (rows) => alter(rows.groups, 1, { name: 'billing-0' }), /second group is named/],
+  ['a cursor without its group', (rows) => alter(rows.cursors, 0, { groupId: 9 }), /its group is missing/],
+  ['a cursor of a work queue', (rows) => alter(rows.cursors, 0, { groupId: 2 }), /its group is a work queue/],
+  ['a queue of consumers', (rows) => alter(rows.queues, 0, { groupId: 1 }), /its group is a consumer group/],
+  [
+    'a cursor without its partition',
+    (rows) => alter(rows.cursors, 0, { partition: 2 }),
+    /its partition is missing/,
+  ],
+  ['a cursor behind the end', (rows) => alter(rows.cursors, 0, { offset: 3_508 }), /behind the end 3507/],
+  [
+    'an owner from the future',
+    (rows) => alter(rows.cursors, 0, { ownerEpoch: 5 }),
+    /epoch 5, and the group 4/,
+  ],
+  ['a frontier behind the end', (rows) => alter(rows.queues, 0, { frontier: 3_508 }), /not in order/],
+  [
+    'ranges with a hole',
+    (rows) => range(rows, 1, { from: 3_503 }),
+    /do not follow one another at offset 3502/,
+  ],
+  ['an empty range', (rows) => range(rows, 1, { to: 3_502 }), /do not follow one another/],
+  ['ranges that end early', (rows) => range(rows, 2, { to: 3_505 }), /end at offset 3505/],
+  ['a lease from the future', (rows) => range(rows, 0, { leaseId: 9 }), /lease 9 was never given out/],
+  ['a queue that begins with what is done', (rows) => range(rows, 0, { kind: 0 }), /first range is done/],
+  ['a bucket without its topic', (rows) => alter(rows.dedupBuckets, 1, { topicId: topicIdOf(9) }), /missing/],
+  ['a bucket with too many ids', (rows) => alter(rows.dedupBuckets, 0, { count: 6 }), /hold 5/],
+  ['a page too few', (rows) => rows.dedupPages.splice(0, 1), /page 0 before it is missing/],
+  ['a page without its bucket', (rows) => alter(rows.dedupPages, 3, { start: 1 }), /pages hold 3|missing/],
+  ['a bucket that is gone', (rows) => rows.dedupBuckets.pop(), /its bucket is missing/],
 ]
 
 describe('checkInvariants', () => {
@@ -105,6 +150,14 @@ describe('checkInvariants', () => {
 
   it('takes gaps between chunks, which compaction leaves', () => {
     expect(refusalOf((rows) => section(rows, 1, { baseOffset: 1_700 }))).toBeUndefined()
+  })
+
+  it('takes a start offset in the unsealed part when nothing is sealed', () => {
+    const change = (rows: Lists): void => {
+      rows.chunks = rows.chunks.slice(3)
+      alter(rows.partitions, 0, { startOffset: 3_503 })
+    }
+    expect(refusalOf(change)).toBeUndefined()
   })
 
   it.each(breaches)('refuses %s', (_what, change, refusal) => {

@@ -1,11 +1,15 @@
+import { pack, unpack } from 'msgpackr'
 import { describe, expect, expectTypeOf, it } from 'vitest'
+import { crc32 } from '#crc32'
 import type { ChunkSection } from '../../../broker/chunks/section.js'
 import { ManifestCorruption } from '../../../broker/manifest/corruption.js'
 import { Manifest } from '../../../broker/manifest/manifest.js'
-import { encodeRow } from '../../../broker/manifest/row-codec.js'
+import { decodeRow, encodeRow } from '../../../broker/manifest/row-codec.js'
 import type { ManifestContents, SectionRow } from '../../../broker/manifest/rows.js'
 import { FORMAT_KEYSPACE } from '../../../broker/manifest/schema.js'
+import type { StoreEntry } from '../../../broker/manifest/store.js'
 import { MillraceError } from '../../../protocol/error-codes.js'
+import { DEFAULT_TOPIC_OPTIONS } from '../../../protocol/topic-options.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { SimulatedStore } from '../../support/simulated-store.js'
 import { countsOf, putAll, shardRow, someContents, topicIdOf } from './rows.js'
@@ -27,6 +31,25 @@ function faultOf(store: SimulatedStore): unknown {
   } catch (error) {
     return error
   }
+}
+
+/** A row as format 1 had it: its CRC is over what is left. */
+function withoutNewFields(entry: StoreEntry): StoreEntry {
+  const { kind } = decodeRow(entry)
+  if (kind === 'format') return encodeRow(FORMAT_KEYSPACE, { format: 1 })
+  const [key, value] = entry
+  const fields = unpack(value.subarray(5)) as unknown[]
+  if (kind === 'topics') fields.length = 5
+  else if (kind === 'shard') {
+    fields.length = 9
+    ;(fields[8] as unknown[]).length = 6
+  } else return entry
+  const body = pack(fields)
+  const bytes = Buffer.alloc(5 + body.length)
+  bytes[4] = 1
+  bytes.set(body, 5)
+  bytes.writeUInt32BE(crc32(bytes.subarray(4), crc32(key)), 0)
+  return [key, bytes]
 }
 
 describe('Manifest', () => {
@@ -53,11 +76,17 @@ describe('Manifest', () => {
       partitions: keeps(contents.partitions),
       chunks: keeps(contents.chunks),
       producers: keeps(contents.producers),
+      cursors: keeps(contents.cursors),
+      queues: keeps(contents.queues),
+      dedupBuckets: keeps(contents.dedupBuckets),
+      dedupPages: keeps(contents.dedupPages),
     }
     const [partition] = rest.partitions
     if (!partition) throw new Error('a partition')
     rest.partitions[0] = { ...partition, endOffset: partition.endOffset + 1 }
-    const after = { ...rest, shard: shardRow(rest, { nextProducerId: 3, requestOrder: 2, shardEpoch: 4 }) }
+    const given = { nextProducerId: 3, requestOrder: 2, nextGroupId: 5, answerOrder: 2 }
+    const after = { ...rest, shard: shardRow(rest, { ...given, shardEpoch: 4 }) }
+    const ofGone = (row: { topicId: string }): boolean => row.topicId === gone
     const manifest = new Manifest(store)
     manifest.load()
     await manifest.flush({
@@ -65,9 +94,13 @@ describe('Manifest', () => {
       put: { partitions: [rest.partitions[0]] },
       delete: {
         topics: [{ topicId: gone }],
-        partitions: contents.partitions.filter(({ topicId }) => topicId === gone),
-        chunks: contents.chunks.filter(({ topicId }) => topicId === gone),
-        producers: contents.producers.filter(({ topicId }) => topicId === gone),
+        partitions: contents.partitions.filter(ofGone),
+        chunks: contents.chunks.filter(ofGone),
+        producers: contents.producers.filter(ofGone),
+        cursors: contents.cursors.filter(ofGone),
+        queues: contents.queues.filter(ofGone),
+        dedupBuckets: contents.dedupBuckets.filter(ofGone),
+        dedupPages: contents.dedupPages.filter(ofGone),
       },
     })
     expect(new Manifest(store).load()).toEqual(after)
@@ -128,7 +161,9 @@ describe('Manifest', () => {
     const unnoticed: string[] = []
     const rows = [...store.entries()]
     for (const [row, [key, value]] of rows.entries()) {
-      for (let at = 0; at < key.length + value.length; at++) {
+      // All of a short row, and places all over a long one.
+      const step = Math.ceil((key.length + value.length) / 500)
+      for (let at = 0; at < key.length + value.length; at += step) {
         const changed = store.altered((all) => {
           const bytes = at < key.length ? all[row]?.[0] : all[row]?.[1]
           const index = at < key.length ? at : at - key.length
@@ -138,7 +173,7 @@ describe('Manifest', () => {
         if (!(faultOf(changed) instanceof ManifestCorruption)) unnoticed.push(`row ${row} byte ${at}`)
       }
     }
-    expect(rows.length).toBe(9)
+    expect(rows.length).toBe(17)
     expect(unnoticed).toEqual([])
   })
 
@@ -180,13 +215,35 @@ describe('Manifest', () => {
   it('says that a newer Millrace wrote the manifest, whatever else is in it', async () => {
     const store = (await storeOf(someContents(small))).altered((all) => [
       ...all.slice(1),
-      encodeRow(FORMAT_KEYSPACE, { format: 2 }),
+      encodeRow(FORMAT_KEYSPACE, { format: 3 }),
       [Uint8Array.from([200, 1]), new Uint8Array(9)],
     ])
     const fault = faultOf(store)
     expect(fault).toBeInstanceOf(MillraceError)
     expect(fault).toMatchObject({ code: 'UNSUPPORTED_VERSION' })
-    expect((fault as Error).message).toMatch(/newer Millrace: it has format 2, this version reads up to 1/)
+    expect((fault as Error).message).toMatch(/newer Millrace: it has format 3, this version reads up to 2/)
+  })
+
+  it('reads a manifest of format 1, and makes it one of format 2 with the first flush', async () => {
+    const { shard, ...rows } = someContents(small)
+    const old = {
+      ...rows,
+      groups: [],
+      cursors: [],
+      queues: [],
+      dedupBuckets: [],
+      dedupPages: [],
+      answers: [],
+    }
+    const written = { ...old, shard: shardRow(old, { nextProducerId: 3, requestOrder: 2 }) }
+    const store = (await storeOf(written)).altered((all) => all.map(withoutNewFields))
+    const manifest = new Manifest(store)
+    const topics = old.topics.map((topic) => ({ ...topic, options: DEFAULT_TOPIC_OPTIONS, internal: false }))
+    expect(manifest.load()).toEqual({ ...written, topics })
+    await manifest.flush({ shard: written.shard })
+    const [format] = [...store.entries()]
+    expect(format && decodeRow([format[0], format[1]])).toEqual({ kind: 'format', row: { format: 2 } })
+    expect(new Manifest(store).load()).toEqual({ ...written, topics })
   })
 
   it('refuses to write a row that could not be loaded again', async () => {

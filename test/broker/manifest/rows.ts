@@ -1,6 +1,7 @@
 import type { ManifestContents, RowCounts, ShardRow } from '../../../broker/manifest/rows.js'
 import { ROW_KINDS } from '../../../broker/manifest/schema.js'
-import { clusterIdFrom, requestIdFrom, topicIdFrom } from '../../../protocol/ids.js'
+import { clusterIdFrom, memberIdFrom, requestIdFrom, topicIdFrom } from '../../../protocol/ids.js'
+import { DEFAULT_TOPIC_OPTIONS } from '../../../protocol/topic-options.js'
 
 export const topicIdOf = (number: number) => topicIdFrom(number.toString(16).padStart(32, 'a'))
 
@@ -13,6 +14,12 @@ export function someContents(size: { topics: number; partitions: number; chunks:
     producerNames: [],
     producers: [],
     requests: [],
+    groups: [],
+    cursors: [],
+    queues: [],
+    dedupBuckets: [],
+    dedupPages: [],
+    answers: [],
   }
   for (let t = 0; t < size.topics; t++) {
     const topicId = topicIdOf(t)
@@ -23,6 +30,8 @@ export function someContents(size: { topics: number; partitions: number; chunks:
       keyEncoding: 'text',
       valueEncoding: 'json',
       createdAt: 1_700_000_000_000,
+      options: { ...DEFAULT_TOPIC_OPTIONS, maxAgeMs: 86_400_000, onLag: 'drop' },
+      internal: t === 1,
     })
     for (let partition = 0; partition < size.partitions; partition++) {
       const sealedEnd = 500 + size.chunks * 1_000
@@ -65,6 +74,19 @@ export function someContents(size: { topics: number; partitions: number; chunks:
         ],
       })
     }
+    addGroups(contents, { t, partitions: size.partitions, endOffset: 507 + size.chunks * 1_000 })
+    contents.dedupBuckets.push({ topicId, start: 1_700_000_000_000 + t, widthMs: 75_000, count: 5 })
+    // Real pages hold 1024 ids each: the tests look at every byte.
+    for (const [page, ids] of [3, 2].entries()) {
+      const bytes = Buffer.alloc(ids * 28, page + 1)
+      contents.dedupPages.push({ topicId, start: 1_700_000_000_000 + t, page, bytes })
+    }
+    contents.answers.push({
+      requestId: requestIdFrom((t + 1).toString(16).padStart(32, 'f')),
+      order: t + 1,
+      time: 1_700_000_000_000,
+      result: [[0, 17, null]],
+    })
     contents.producerNames.push({ name: `producer-${t} ä`, producerId: t + 1, producerEpoch: 2, lastSeen: 5 })
     contents.requests.push({
       requestId: requestIdFrom((t + 1).toString(16).padStart(32, '0')),
@@ -74,9 +96,62 @@ export function someContents(size: { topics: number; partitions: number; chunks:
     })
   }
   // Loaded producers sort by producer id, then topic: the order in which they were made here.
+  const given = { nextGroupId: 2 * size.topics + 1, answerOrder: size.topics }
   return {
     ...contents,
-    shard: shardRow(contents, { nextProducerId: size.topics + 1, requestOrder: size.topics }),
+    shard: shardRow(contents, { nextProducerId: size.topics + 1, requestOrder: size.topics, ...given }),
+  }
+}
+
+/** A consumer group and a work queue on every partition of topic `t`. */
+function addGroups(
+  contents: Omit<ManifestContents, 'shard'>,
+  { t, partitions, endOffset }: { t: number; partitions: number; endOffset: number },
+): void {
+  const topicId = topicIdOf(t)
+  const memberId = memberIdFrom((t + 1).toString(16).padStart(32, 'e'))
+  const common = { epoch: 4, activeAt: 1_700_000_000_100, createdAt: 1_700_000_000_000 }
+  const consumers = 2 * t + 1
+  const queue = { leaseMs: 30_000, maxDeliveries: 5 }
+  contents.groups.push(
+    { ...common, groupId: consumers, name: `billing-${t}`, kind: 'consumer', queue: null },
+    { ...common, groupId: consumers + 1, name: `mail-${t}`, kind: 'queue', queue },
+  )
+  for (let partition = 0; partition < partitions; partition++) {
+    const movedAt = 1_700_000_000_050
+    const owner = partition === 0 ? { ownerMember: memberId } : { ownerMember: null }
+    contents.cursors.push({
+      groupId: consumers,
+      topicId,
+      partition,
+      offset: endOffset - 1,
+      ownerEpoch: 3,
+      movedAt,
+      ...owner,
+    })
+    const free = { leaseId: 0, memberId: null, time: 0, count: 0 }
+    contents.queues.push({
+      groupId: consumers + 1,
+      topicId,
+      partition,
+      floor: endOffset - 7,
+      frontier: endOffset - 1,
+      nextLeaseId: 9,
+      movedAt,
+      ranges: [
+        {
+          from: endOffset - 7,
+          to: endOffset - 5,
+          kind: 1,
+          leaseId: 8,
+          memberId,
+          time: 1_700_000_030_000,
+          count: 1,
+        },
+        { ...free, from: endOffset - 5, to: endOffset - 4, kind: 0 },
+        { ...free, from: endOffset - 4, to: endOffset - 1, kind: 2, time: 1_700_000_005_000, count: 2 },
+      ],
+    })
   }
 }
 
@@ -94,6 +169,8 @@ export function shardRow(contents: Omit<ManifestContents, 'shard'>, more: Partia
     time: 1_700_000_000_600,
     nextProducerId: 1,
     requestOrder: 0,
+    nextGroupId: 1,
+    answerOrder: 0,
     counts: countsOf(contents),
     ...more,
   }

@@ -41,7 +41,7 @@ describe('the acks of a connection', () => {
         appendTime: random.pick(numbers),
         duplicate: random.chance(0.5),
       }))
-      for (const { correlationId, ...ack } of expected) acks.add(correlationId, ack)
+      for (const { correlationId, ...ack } of expected) acks.add(correlationId, { ...ack, duplicates: null })
       await settled()
       expect(sent).toHaveLength(1)
       const frame = sent[0] as Uint8Array
@@ -52,7 +52,8 @@ describe('the acks of a connection', () => {
 
   it('are split where a frame would hold too many', async () => {
     const { sent, acks } = start({ acksPerFrameMax: 3 })
-    for (let id = 1; id <= 7; id++) acks.add(id, { baseOffset: id, appendTime: 0, duplicate: false })
+    for (let id = 1; id <= 7; id++)
+      acks.add(id, { baseOffset: id, appendTime: 0, duplicate: false, duplicates: null })
     await settled()
     const ids = sent.map((frame) =>
       produced.read(unpackFrame(frame)).acks.map(({ correlationId }) => correlationId),
@@ -65,9 +66,9 @@ describe('the acks of a connection', () => {
     let release = (): void => {}
     failpoints.arm('ackBeforeSend', () => new Promise<void>((resolve) => (release = resolve)))
     const { sent, acks } = start({ failpoints })
-    acks.add(1, { baseOffset: 1, appendTime: 0, duplicate: false })
+    acks.add(1, { baseOffset: 1, appendTime: 0, duplicate: false, duplicates: null })
     await settled()
-    acks.add(2, { baseOffset: 2, appendTime: 0, duplicate: false })
+    acks.add(2, { baseOffset: 2, appendTime: 0, duplicate: false, duplicates: null })
     await settled()
     expect(sent).toHaveLength(1)
     release()

@@ -5,6 +5,7 @@ import { systemClock } from '../../../broker/platform/clock.js'
 import { MemoryMetrics } from '../../../broker/platform/metrics.js'
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from '../../../broker/session/limits.js'
 import { FakeShard } from '../../support/fake-shard.js'
+import { noGroups } from '../../support/no-groups.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { WireClient } from './wire-client.js'
 
@@ -40,6 +41,7 @@ export async function startHarness(
     port: 0,
     allowedOrigins: [],
     brokerName: 'millrace/test',
+    groups: noGroups,
     ...others,
     shard,
     limits: { ...DEFAULT_SESSION_LIMITS, ...limits },

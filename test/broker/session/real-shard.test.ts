@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { crc32 } from '#crc32'
 import { type Broker, startBroker } from '../../../broker/broker.js'
 import { COMPRESSION, entryBytes, entryPayload, readEntryHeader } from '../../../protocol/entry.js'
+import { omittedBits } from '../../../protocol/entry-section.js'
 import { requestIdFrom, type TopicId } from '../../../protocol/ids.js'
 import {
   createTopic,
@@ -81,7 +82,8 @@ function valuesOf(entries: Uint8Array): string[] {
   const values: string[] = []
   for (let at = 0; at < entries.length; ) {
     const header = readEntryHeader(entries, at)
-    const records = decodeRecords(entryPayload(entries, header, at), header.recordCount)
+    const omitted = omittedBits(entries, header, at)
+    const records = decodeRecords(entryPayload(entries, header, at), header.recordCount, omitted)
     for (const { value } of records) values.push(String(value))
     at += entryBytes(header)
   }

@@ -138,7 +138,7 @@ describe('a request that cannot be served', () => {
       expect(await client.nextError()).toMatchObject({ correlationId: 9, code, ...(details && { details }) })
       expect(await client.request(ping, {}, pong)).toBeDefined()
       const listed = await client.request(metadata, { names: null, after: null, limit: null }, metadataListed)
-      expect(listed.topics.map(({ name }) => name)).toEqual(['kept'])
+      expect(listed.topics.map(({ name }) => name)).toEqual(['kept', '_millrace.changes'])
     },
   )
 

@@ -126,7 +126,7 @@ describe('a subscription', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     shard.put(topicId, 0, bytesOf(50))
     shard.put(topicId, 0, bytesOf(50))
-    shard.deleteBefore(topicId, 0, 1)
+    shard.forgetBefore(topicId, 0, 1)
     const client = await connect()
     const refused = async (fields: { id: number; offset?: number; partition?: number }) => {
       const { id, offset = 1, partition = 0 } = fields
@@ -194,7 +194,7 @@ describe('a subscription', () => {
     const client = await connect()
     await subscribeTo(client, topicId, { creditBytes: 1 })
     await client.delivered(1, 1)
-    shard.deleteBefore(topicId, 0, 3)
+    shard.forgetBefore(topicId, 0, 3)
     client.send(credit, { subscriptionId: 1, bytes: 1_000 })
     expect(await client.next(subscriptionEnded)).toMatchObject({
       subscriptionId: 1,

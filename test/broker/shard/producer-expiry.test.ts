@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ProducerIdentity } from '../../../broker/shard/producer-ids.js'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { TopicId } from '../../../protocol/ids.js'
+import { DEFAULT_TOPIC_OPTIONS } from '../../../protocol/topic-options.js'
 import { append, createTopic, someRequestId, textBatch } from '../../support/test-shard.js'
 import { outcomeOf, SimulatedShard } from './simulated-shard.js'
 
@@ -80,6 +81,54 @@ describe('what a producer wrote', () => {
   })
 })
 
+describe('the name of a producer', () => {
+  const named = (name: string) => shard.initProducer({ requestId: someRequestId(), name })
+
+  test('is forgotten with its id once neither was used for long, and stays forgotten after a restart', async () => {
+    await open({ producerIdleMs: IDLE_MS })
+    const [silent, busy] = [await named('silent'), await named('busy')]
+    expect(await named('silent')).toEqual({ ...silent, producerEpoch: 1 })
+    await send({ ...silent, producerEpoch: 1 }, 0)
+    await simulated.clock.advanceAndSettle(IDLE_MS - 2_000)
+    await send(busy, 0)
+    await simulated.clock.advanceAndSettle(IDLE_MS - 4_000)
+    shard = await simulated.crash('power cut')
+    expect(await outcomeOf(send({ ...silent, producerEpoch: 1 }, 1))).toMatchObject({
+      code: 'UNKNOWN_PRODUCER',
+    })
+    expect(await send(busy, 1)).toMatchObject({ duplicate: false })
+    expect((await named('silent')).producerId).toBeGreaterThan(busy.producerId)
+    expect(await named('busy')).toEqual({ ...busy, producerEpoch: 1 })
+  })
+
+  test('is never what a registration is refused for while older ones can go', async () => {
+    await open({ producersMax: 20 })
+    const identities: ProducerIdentity[] = []
+    for (let i = 0; i < 100; i++) {
+      identities.push(await named(`short-${i}`))
+      simulated.clock.advance(2)
+    }
+    await simulated.clock.advanceAndSettle(1_100)
+    // The newest are there: a second registration gets the same id.
+    for (const i of [90, 99]) expect((await named(`short-${i}`)).producerId).toBe(identities[i]?.producerId)
+    expect((await named('short-0')).producerId).not.toBe(identities[0]?.producerId)
+  })
+
+  test('is kept when it registers again between the look and the decision', async () => {
+    await open({ producerIdleMs: IDLE_MS })
+    const before = await named('returning')
+    await simulated.clock.advanceAndSettle(9_500)
+    const stall = simulated.stall('walBeforeWrite')
+    const back = named('returning')
+    await stall.held()
+    await simulated.clock.advanceAndSettle(11_000)
+    stall.release()
+    expect(await back).toEqual({ ...before, producerEpoch: 1 })
+    await simulated.clock.advanceAndSettle(0)
+    expect(await named('returning')).toEqual({ ...before, producerEpoch: 2 })
+  })
+})
+
 describe('more producers than fit one call', () => {
   test('in one partition are looked through all the same', async () => {
     const { ShardState, TopicState } = await import('../../../broker/shard/state.js')
@@ -95,6 +144,8 @@ describe('more producers than fit one call', () => {
         keyEncoding: 'text',
         valueEncoding: 'text',
         createdAt: 0,
+        options: DEFAULT_TOPIC_OPTIONS,
+        internal: false,
       }),
     )
     const partition = state.partition(id, 0)

@@ -6,6 +6,8 @@ import { append, createTopic, readAll, someRequestId, textBatch } from '../../su
 import { outcomeOf, quiet, SimulatedShard, until } from './simulated-shard.js'
 
 const KIB = 1024
+/** Chunks and WAL segments are counted here: nothing but the test's own records shall fill them. */
+const QUIET = { changesBytesMax: 0 }
 
 let simulated: SimulatedShard
 let shard: Shard
@@ -26,7 +28,7 @@ const send = (topicId: TopicId, partition: number, value: string) =>
 
 describe('what is in the WAL', () => {
   test('is sealed when it is old, several cold partitions into one chunk file', async () => {
-    shard = await simulated.open({ chunkMaxAgeMs: 60_000, tailCacheBytes: 0 })
+    shard = await simulated.open({ ...QUIET, chunkMaxAgeMs: 60_000, tailCacheBytes: 0 })
     const topicId = await createTopic(shard, 'orders', 5)
     for (let partition = 0; partition < 5; partition++) await send(topicId, partition, `in ${partition}`)
     await simulated.clock.advanceAndSettle(59_000)
@@ -46,7 +48,7 @@ describe('what is in the WAL', () => {
 
   test('is sealed when it keeps the WAL large, and the WAL stays below its cap', async () => {
     const walBytesMax = 512 * KIB
-    shard = await simulated.open({ walBytesMax, walSegmentBytes: 64 * KIB, tailCacheBytes: 0 })
+    shard = await simulated.open({ ...QUIET, walBytesMax, walSegmentBytes: 64 * KIB, tailCacheBytes: 0 })
     const topicId = await createTopic(shard, 'orders', 2)
     await send(topicId, 1, 'cold')
     let largest = 0
@@ -68,7 +70,7 @@ describe('what is in the WAL', () => {
 
 describe('a partition whose entries in the WAL are damaged', () => {
   test('is left out of a shared chunk, so that the others are sealed', async () => {
-    shard = await simulated.open({ chunkMaxAgeMs: 60_000, tailCacheBytes: 0 })
+    shard = await simulated.open({ ...QUIET, chunkMaxAgeMs: 60_000, tailCacheBytes: 0 })
     const topicId = await createTopic(shard, 'orders', 3)
     for (let partition = 0; partition < 3; partition++) await send(topicId, partition, `in ${partition}`)
     await simulated.clock.advanceAndSettle(1_000)
@@ -89,6 +91,7 @@ describe('a partition whose entries in the WAL are damaged', () => {
 describe('a WAL that is full', () => {
   test('holds appends up only until it was trimmed, however rarely the manifest is flushed by the clock', async () => {
     shard = await simulated.open({
+      ...QUIET,
       manifestFlushMs: 3_600_000,
       walBytesMax: 256 * KIB,
       walSegmentBytes: 64 * KIB,
@@ -116,7 +119,7 @@ describe('a WAL that is full', () => {
 
 describe('a chunk file that nothing refers to', () => {
   test('goes together with the others of its topic, not one sync for each', async () => {
-    shard = await simulated.open({ chunkBytes: KIB })
+    shard = await simulated.open({ ...QUIET, chunkBytes: KIB })
     const topicId = await createTopic(shard, 'orders')
     for (let i = 1; i <= 300; i++) {
       await send(topicId, 0, 'x'.repeat(KIB))
@@ -136,7 +139,7 @@ describe('a chunk file that nothing refers to', () => {
   })
 
   test('is swept at the start, but only after the last group was written again', async () => {
-    shard = await simulated.open({ chunkBytes: 16 * KIB })
+    shard = await simulated.open({ ...QUIET, chunkBytes: 16 * KIB })
     const topicId = await createTopic(shard, 'orders')
     const stall = simulated.stall('sealBeforeCommit')
     for (let i = 0; i < 3; i++) await send(topicId, 0, `${i} ${'x'.repeat(6 * KIB)}`)
@@ -164,7 +167,12 @@ describe('a chunk file that nothing refers to', () => {
 
 describe('a disk that is nearly full', () => {
   test('refuses records with DISK_FULL, goes on deleting and sealing, and takes records again without a restart', async () => {
-    shard = await simulated.open({ diskFreeBytesMin: 1_000_000, chunkMaxAgeMs: 30_000, tailCacheBytes: 0 })
+    shard = await simulated.open({
+      ...QUIET,
+      diskFreeBytesMin: 1_000_000,
+      chunkMaxAgeMs: 30_000,
+      tailCacheBytes: 0,
+    })
     const topicId = await createTopic(shard, 'orders')
     await createTopic(shard, 'old')
     await send(topicId, 0, 'before')
@@ -188,7 +196,7 @@ describe('a disk that is nearly full', () => {
 
 describe('changes that the manifest lacks', () => {
   test('hold appends up when they pass their cap, until they are flushed', async () => {
-    shard = await simulated.open({ manifestOverlayBytesMax: 4_000 })
+    shard = await simulated.open({ ...QUIET, manifestOverlayBytesMax: 4_000 })
     const topicId = await createTopic(shard, 'orders', 200)
     await simulated.clock.advanceAndSettle(100)
     await quiet()

@@ -187,7 +187,13 @@ describe('a seal that fails', () => {
 
 describe('a snapshot that fails', () => {
   test('is tried again, and the WAL is trimmed after the one that succeeds', async () => {
-    await open({ snapshotEveryBytes: 64 * KIB, walSegmentBytes: 64 * KIB, chunkBytes: 16 * KIB })
+    await open({
+      snapshotEveryBytes: 64 * KIB,
+      walSegmentBytes: 64 * KIB,
+      chunkBytes: 16 * KIB,
+      // Its few events would keep the oldest segment for long.
+      changesBytesMax: 0,
+    })
     simulated.disk.failNext({ operation: 'write', path: /\/snapshots\//, code: 'ENOSPC' })
     const oldest = async () => (await simulated.files('wal')).filter((name) => name.endsWith('.wal'))[0]
     const first = await oldest()

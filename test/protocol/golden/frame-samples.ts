@@ -2,6 +2,7 @@
  * What the golden vectors are of. A sample may be added (UPDATE_GOLDEN=1 then writes its vector); one that is there is
  * never changed: its bytes are what released clients send and what disks hold.
  */
+import { GROUP_FRAME_SAMPLES } from './group-frame-samples.js'
 import { batch, CLUSTER, hex, limits, MAX, NOW, REQUEST, TOPIC, UINT32_MAX, utf8 } from './values.js'
 
 export interface FrameSample {
@@ -383,4 +384,5 @@ export const FRAME_SAMPLES: readonly FrameSample[] = [
     message: 'SUBSCRIPTION_ENDED',
     fields: { subscriptionId: 1, code: 'UNKNOWN_TOPIC', message: '', retriable: false, details: null },
   },
+  ...GROUP_FRAME_SAMPLES,
 ]

@@ -14,6 +14,7 @@ import {
   readEntryHeader,
   writeEntryHeader,
 } from '../../../protocol/entry.js'
+import { entrySection, readSection, writeSection } from '../../../protocol/entry-section.js'
 import { packFrame, unpackFrame } from '../../../protocol/frame.js'
 import { MESSAGES, type Message } from '../../../protocol/messages/index.js'
 import {
@@ -23,7 +24,7 @@ import {
   type WireRecord,
 } from '../../../protocol/records.js'
 import { BATCH_SAMPLES, type BatchSample, payloadOf } from './batch-samples.js'
-import { ENTRY_SAMPLES } from './entry-samples.js'
+import { ENTRY_SAMPLES, type EntrySample } from './entry-samples.js'
 import { FRAME_SAMPLES } from './frame-samples.js'
 
 interface FrameVector {
@@ -49,6 +50,7 @@ interface BatchVector {
 interface EntryVector {
   name: string
   header: EntryHeader
+  section?: Uint8Array
   payload: Uint8Array
   hex: string
 }
@@ -169,10 +171,11 @@ function batchVector(sample: BatchSample): BatchVector {
 }
 
 describe('the golden stored entries', () => {
-  const entryOf = ({ header, payload }: { header: EntryHeader; payload: Uint8Array }): Uint8Array => {
+  const entryOf = ({ header, section, payload }: EntrySample): Uint8Array => {
     const bytes = new Uint8Array(entryBytes(header))
     writeEntryHeader(bytes, 0, header)
-    bytes.set(payload, ENTRY_HEADER_BYTES)
+    bytes.set(section ?? [], ENTRY_HEADER_BYTES)
+    bytes.set(payload, ENTRY_HEADER_BYTES + header.sectionBytes)
     return bytes
   }
   const vectors = vectorsOf(
@@ -196,6 +199,11 @@ describe('the golden stored entries', () => {
       expect(readEntryHeader(bytes)).toEqual(vector.header)
       expect(entryPayload(bytes, vector.header)).toEqual(vector.payload)
       expect(crc32(vector.payload)).toBe(vector.header.payloadCrc)
+      const section = entrySection(bytes, vector.header)
+      expect(section).toEqual(vector.section ?? new Uint8Array(0))
+      expect(crc32(section)).toBe(vector.header.sectionCrc)
+      const { recordCount } = vector.header
+      expect(writeSection(readSection(section, recordCount))).toEqual(section)
     })
   }
 })

@@ -1,0 +1,397 @@
+/**
+ * The machine of one work queue in one partition: who gets which record, what becomes of it, and what that means for
+ * the log. Pure: it reads no clock and does no I/O. Events go in, effects come out; the caller reads, writes and
+ * sends. What is true is the shard's QueueState alone: the machine holds only what is on its way to it.
+ */
+
+import type { MemberId } from '../../protocol/ids.js'
+import { clip, joined, type OffsetRange, OffsetRanges, split } from '../shard/offset-ranges.js'
+import { QUEUE_REASON, type QueueMove, type QueueState, RANGE } from '../shard/queue-state.js'
+import { BACKOFF_MS_MIN, backoffMs } from './backoff.js'
+import { QueueDraft } from './queue-draft.js'
+import type {
+  DeadJob,
+  Delivery,
+  MemberDemand,
+  QueueEffect,
+  QueueEvent,
+  QueueView,
+  Settlement,
+} from './queue-events.js'
+import { QueueHand, readyRanges } from './queue-hand.js'
+import { countsOf, demandOf, shareOut } from './queue-share.js'
+
+export interface WorkQueueOptions {
+  readonly leaseMs: number
+  readonly maxDeliveries: number
+  /** With so many ranges nothing is claimed at the frontier; what was given back still goes out. */
+  readonly rangesMax: number
+}
+
+/** One read reaches over so many offsets to find more that was given back. */
+const SCATTERED_RECORDS = 1000
+
+const REASON_EXPIRED = 'the lease ran out'
+const REASON_LOST = 'the worker was lost'
+
+/** Leases to be taken back from a member. */
+interface HandBack {
+  readonly memberId: MemberId
+  /** Leases from this id on are none of its business: they were given later. */
+  readonly below: number
+  readonly keep: ReadonlySet<number>
+  readonly counts: boolean
+}
+
+/** What is told once a decided move is durable. */
+interface Outcome<Item extends Settlement> {
+  readonly answers: { item: Item; deadline?: number }[]
+  readonly refusals: { item: Item; code: 'LEASE_LOST' | 'ACK_OUT_OF_RANGE' }[]
+  readonly deliveries: Delivery[]
+  readonly dead: DeadJob[]
+}
+
+/** Not re-entrant. */
+export class WorkQueue<Item extends Settlement> {
+  readonly #options: WorkQueueOptions
+  readonly #hand = new QueueHand()
+  readonly #started = new OffsetRanges()
+  #settlements: Item[] = []
+  #handBacks: HandBack[] = []
+  #demand: MemberDemand[] = []
+  /** Jobs whose dead letter is being written; no lease of theirs runs out meanwhile. */
+  readonly #buried = new OffsetRanges()
+  /** The nack that buried a job: it is answered when all its jobs are done. */
+  readonly #buriedBy = new Map<number, Item>()
+  readonly #unanswered = new Map<Item, number>()
+  #isReading = false
+  /** Nothing more is read before the next claim. */
+  #isFull = false
+  #readAt = 0
+  #isWriting = false
+  #outcome: Outcome<Item> | undefined
+  #endOffset = 0
+
+  constructor(options: WorkQueueOptions) {
+    this.#options = options
+  }
+
+  step(event: QueueEvent<Item>, view: QueueView): QueueEffect<Item>[] {
+    const effects: QueueEffect<Item>[] = []
+    this.#endOffset = view.endOffset
+    switch (event.type) {
+      case 'demand':
+        this.#demand = event.members.filter(({ credits }) => credits > 0)
+        break
+      case 'records':
+        this.#isReading = false
+        // A read that brings nothing says nothing: ask again, but not at once.
+        if (event.to > event.from) this.#hand.add(event)
+        else this.#readAt = view.now + BACKOFF_MS_MIN
+        break
+      case 'full':
+        this.#isReading = false
+        this.#isFull = true
+        break
+      case 'unreadable':
+        this.#isReading = false
+        this.#readAt = event.retryAt
+        break
+      case 'settle':
+        this.#settlements.push(...event.items)
+        break
+      case 'started':
+        this.#start(event, view.queue)
+        return effects
+      case 'away':
+        this.#withdraw(event.memberId)
+        break
+      case 'gone':
+        this.#withdraw(event.memberId)
+        this.#handBack(event, { below: Number.POSITIVE_INFINITY, keep: new Set(), counts: !event.left })
+        break
+      case 'back':
+        for (const { leaseId, started } of event.held) {
+          this.#start({ memberId: event.memberId, leaseId, ranges: started }, view.queue)
+        }
+        this.#handBack(event, {
+          below: view.queue.nextLeaseId,
+          keep: new Set(event.held.map(({ leaseId }) => leaseId)),
+          counts: false,
+        })
+        break
+      case 'written':
+        this.#tell(effects)
+        break
+      case 'buried':
+        this.#bury(event.offset, effects)
+        break
+      case 'time':
+        break
+    }
+    this.#plan(view, effects)
+    return effects
+  }
+
+  /**
+   * What the next group is to say of the queue, decided against its state as it is then; undefined when that is
+   * nothing. Called once after each `write`. `written` tells the outcome, in both cases.
+   */
+  decide(queue: QueueState, time: number): QueueMove | undefined {
+    const outcome: Outcome<Item> = { answers: [], refusals: [], deliveries: [], dead: [] }
+    const draft = new QueueDraft(queue, time)
+    this.#outcome = outcome
+    for (const item of this.#settlements.splice(0)) this.#settle(item, draft, outcome)
+    for (const handBack of this.#handBacks.splice(0)) this.#takeBack(handBack, draft, outcome)
+    this.#expire(draft, outcome)
+    this.#claim(draft, outcome)
+    this.#hand.clear()
+    this.#isFull = false
+    this.#started.delete({ from: 0, to: queue.floor })
+    return draft.move()
+  }
+
+  #start(
+    event: { memberId: MemberId; leaseId: number; ranges: readonly OffsetRange[] },
+    queue: QueueState,
+  ): void {
+    for (const { from, to } of event.ranges) {
+      for (const held of queue.overlapping({ from, to })) {
+        if (held.leaseId !== event.leaseId || held.memberId !== event.memberId) continue
+        this.#started.add({ from: Math.max(from, held.from), to: Math.min(to, held.to) })
+      }
+    }
+  }
+
+  #withdraw(gone: MemberId): void {
+    this.#demand = this.#demand.filter(({ memberId }) => memberId !== gone)
+  }
+
+  #handBack({ memberId }: { memberId: MemberId }, rest: Omit<HandBack, 'memberId'>): void {
+    this.#handBacks.push({ memberId, ...rest })
+  }
+
+  #tell(effects: QueueEffect<Item>[]): void {
+    this.#isWriting = false
+    const outcome = this.#outcome
+    this.#outcome = undefined
+    if (outcome === undefined) return
+    for (const { item, code } of outcome.refusals) effects.push({ type: 'refuse', item, code })
+    for (const answer of outcome.answers) effects.push({ type: 'answer', ...answer })
+    for (const delivery of outcome.deliveries) effects.push({ type: 'deliver', ...delivery })
+    if (outcome.dead.length > 0) effects.push({ type: 'bury', jobs: outcome.dead })
+    // Who else has work, and who takes what it is sent, may look different by now.
+    if (this.#demand.length > 0) effects.push({ type: 'unused', members: this.#demand.splice(0) })
+  }
+
+  #bury(offset: number, effects: QueueEffect<Item>[]): void {
+    this.#buried.delete({ from: offset, to: offset + 1 })
+    const item = this.#buriedBy.get(offset)
+    if (item === undefined) return
+    this.#buriedBy.delete(offset)
+    const left = (this.#unanswered.get(item) ?? 1) - 1
+    if (left > 0) {
+      this.#unanswered.set(item, left)
+      return
+    }
+    this.#unanswered.delete(item)
+    effects.push({ type: 'answer', item })
+  }
+
+  /** Says what is to happen next, of itself. */
+  #plan(view: QueueView, effects: QueueEffect<Item>[]): void {
+    // What is being written changes everything: wait for it.
+    if (this.#isWriting) return
+    if (this.#settlements.length + this.#handBacks.length > 0) {
+      this.#write(effects)
+      return
+    }
+    const due = this.#dueTimes(view)
+    if (due.isExpired) {
+      this.#write(effects)
+      return
+    }
+    const isReadable = view.now >= this.#readAt
+    const read = isReadable && !this.#isFull ? this.#nextRead(view) : undefined
+    if (this.#isReading) {
+      // Its answer comes back here.
+    } else if (read !== undefined) {
+      this.#isReading = true
+      effects.push({ type: 'read', ...read })
+    } else if (!this.#hand.isEmpty) {
+      this.#write(effects)
+    } else if (this.#demand.length > 0) {
+      effects.push({ type: 'unused', members: this.#demand.splice(0) })
+    } else if (isReadable && this.#hasWork(view)) {
+      effects.push({ type: 'hungry' })
+    }
+    const wakeAt = isReadable ? due.next : Math.min(due.next, this.#readAt)
+    if (wakeAt < Number.POSITIVE_INFINITY) effects.push({ type: 'wakeAt', time: wakeAt })
+  }
+
+  #write(effects: QueueEffect<Item>[]): void {
+    this.#isWriting = true
+    effects.push({ type: 'write' })
+  }
+
+  /** Whether a lease ran out, and when the next one does or a job that waits may go out. */
+  #dueTimes({ queue, now }: QueueView): { isExpired: boolean; next: number } {
+    let isExpired = false
+    let next = Number.POSITIVE_INFINITY
+    for (const range of queue.ranges) {
+      if (range.kind === RANGE.done) continue
+      if (range.time > now) next = Math.min(next, range.time)
+      else if (range.kind === RANGE.leased && !this.#buried.covers(range)) isExpired = true
+    }
+    return { isExpired, next }
+  }
+
+  #mayClaimAtFrontier(queue: QueueState): boolean {
+    return queue.ranges.length < this.#options.rangesMax
+  }
+
+  #hasWork({ queue, now, endOffset }: QueueView): boolean {
+    if (queue.frontier < endOffset && this.#mayClaimAtFrontier(queue)) return true
+    return queue.ranges.some(({ kind, time }) => kind === RANGE.ready && time <= now)
+  }
+
+  /** Where to read more for the demand; undefined when what is at hand is enough, or all that there is. */
+  #nextRead({ queue, now, endOffset }: QueueView): { offset: number; records: number } | undefined {
+    let wanted = demandOf(this.#demand)
+    if (wanted === 0) return undefined
+    for (const ready of readyRanges(queue, now)) {
+      const offset = this.#hand.firstUnread(ready)
+      // What was given back lies here and there.
+      if (offset !== undefined) return { offset, records: Math.max(wanted, SCATTERED_RECORDS) }
+      wanted -= this.#hand.liveIn(ready)
+      if (wanted <= 0) return undefined
+    }
+    if (!this.#mayClaimAtFrontier(queue)) return undefined
+    const offset = this.#hand.firstUnread({ from: queue.frontier, to: endOffset })
+    if (offset === undefined) return undefined
+    const records = wanted - this.#hand.liveIn({ from: queue.frontier, to: offset })
+    return records > 0 ? { offset, records } : undefined
+  }
+
+  #settle(item: Item, draft: QueueDraft, outcome: Outcome<Item>): void {
+    const { queue, time } = draft
+    if (item.to > this.#endOffset) {
+      outcome.refusals.push({ item, code: 'ACK_OUT_OF_RANGE' })
+    } else if (item.kind === 'extend') {
+      this.#extend(item, draft, outcome)
+    } else if (!queue.isLeased(item, time) || draft.taken.overlaps(item) || this.#buried.overlaps(item)) {
+      outcome.refusals.push({ item, code: 'LEASE_LOST' })
+    } else if (item.kind === 'ack') {
+      draft.ack(item)
+      outcome.answers.push({ item })
+    } else {
+      // Who nacks a job has started it, and who has started it cannot say that it never did.
+      const isCounted = (part: OffsetRange) => item.kind === 'nack' || this.#started.overlaps(part)
+      const delayMs = (count: number) => (item.kind === 'nack' ? (item.ms ?? backoffMs(count)) : 0)
+      const dead = this.#giveBack(item, { draft, outcome, isCounted, delayMs, reason: item.reason ?? 'nack' })
+      if (dead.length === 0) outcome.answers.push({ item })
+      else this.#unanswered.set(item, dead.length)
+      for (const offset of dead) this.#buriedBy.set(offset, item)
+    }
+  }
+
+  /** Extends what the member still has of the range: it may have settled some of it a moment ago. */
+  #extend(item: Item, draft: QueueDraft, outcome: Outcome<Item>): void {
+    const { queue, time } = draft
+    let deadline = Number.POSITIVE_INFINITY
+    for (const range of queue.overlapping(item)) {
+      const part = clip(range, item)
+      const isTheirs = range.leaseId === item.leaseId && range.memberId === item.memberId && range.time > time
+      if (!isTheirs || range.kind !== RANGE.leased) continue
+      for (const rest of this.#untouched(part, draft)) {
+        // An extension never shortens.
+        const until = Math.max(range.time, time + (item.ms ?? this.#options.leaseMs))
+        draft.extended.push({ ...rest, deadline: until })
+        deadline = Math.min(deadline, until)
+      }
+    }
+    if (deadline === Number.POSITIVE_INFINITY) outcome.refusals.push({ item, code: 'LEASE_LOST' })
+    else outcome.answers.push({ item, deadline })
+  }
+
+  #takeBack(handBack: HandBack, draft: QueueDraft, outcome: Outcome<Item>): void {
+    const { memberId, below, keep, counts } = handBack
+    draft.reason = QUEUE_REASON.gone
+    for (const range of draft.queue.ranges) {
+      if (range.kind !== RANGE.leased || range.memberId !== memberId) continue
+      if (range.leaseId >= below || keep.has(range.leaseId)) continue
+      const isCounted = (part: OffsetRange) => counts && this.#started.overlaps(part)
+      this.#giveBack(range, { draft, outcome, isCounted, delayMs: () => 0, reason: REASON_LOST })
+    }
+  }
+
+  #expire(draft: QueueDraft, outcome: Outcome<Item>): void {
+    for (const range of draft.queue.ranges) {
+      if (range.kind !== RANGE.leased || range.time > draft.time) continue
+      draft.reason = QUEUE_REASON.expired
+      const isCounted = (part: OffsetRange) => this.#started.overlaps(part)
+      this.#giveBack(range, { draft, outcome, isCounted, delayMs: () => 0, reason: REASON_EXPIRED })
+    }
+  }
+
+  /** Gives jobs back, or up when they were delivered too often; returns the offsets of the latter. */
+  #giveBack(
+    within: OffsetRange,
+    how: {
+      draft: QueueDraft
+      outcome: Outcome<Item>
+      isCounted: (part: OffsetRange) => boolean
+      delayMs: (count: number) => number
+      reason: string
+    },
+  ): number[] {
+    const { draft, outcome, reason } = how
+    const dead: number[] = []
+    for (const range of draft.queue.overlapping(within)) {
+      for (const rest of this.#untouched(clip(range, within), draft)) {
+        for (const part of split(rest, this.#started)) {
+          const counted = how.isCounted(part)
+          const count = range.count + (counted ? 1 : 0)
+          if (!counted || count < this.#options.maxDeliveries) {
+            draft.giveBack({ ...part, visibleAt: draft.time + how.delayMs(range.count), counted })
+            continue
+          }
+          this.#buried.add(part)
+          for (let offset = part.from; offset < part.to; offset++) {
+            outcome.dead.push({ offset, leaseId: range.leaseId, count, reason })
+            dead.push(offset)
+          }
+        }
+      }
+    }
+    return dead
+  }
+
+  /** What of a range is neither being buried nor settled by this move already. */
+  #untouched(range: OffsetRange, draft: QueueDraft): OffsetRange[] {
+    return [...this.#buried.outside(range)].flatMap((rest) => [...draft.taken.outside(rest)])
+  }
+
+  #claim(draft: QueueDraft, outcome: Outcome<Item>): void {
+    const { queue, time } = draft
+    const wanted = demandOf(this.#demand)
+    if (this.#hand.isEmpty || wanted === 0) return
+    const atFrontier = this.#mayClaimAtFrontier(queue)
+    const { jobs, gaps, frontier } = this.#hand.pick(queue, { time, countMax: wanted, atFrontier })
+    draft.frontier = frontier
+    for (const gap of gaps) draft.ack(gap)
+    const deadline = time + this.#options.leaseMs
+    const members = [...this.#demand]
+    this.#demand = []
+    for (const { memberId, credits, jobs: theirs } of shareOut(jobs, members)) {
+      const taken = theirs.reduce((sum, { from, to }) => sum + to - from, 0)
+      if (credits > taken) this.#demand.push({ memberId, credits: credits - taken })
+      if (taken === 0) continue
+      const claim = { memberId, leaseId: draft.nextLeaseId++, deadline, ranges: joined(theirs) }
+      draft.claims.push(claim)
+      outcome.deliveries.push({ ...claim, counts: countsOf(theirs) })
+      // What is known of an earlier lease is not true of this one.
+      for (const range of claim.ranges) this.#started.delete(range)
+    }
+  }
+}

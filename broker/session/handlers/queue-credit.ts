@@ -1,0 +1,7 @@
+import { queueCredit } from '../../../protocol/messages/queue.js'
+import { handler } from './handler.js'
+
+export const queueCreditHandler = handler(queueCredit, (session, credit) => {
+  session.groups.queueCredit(credit)
+  return undefined
+})

@@ -1,0 +1,62 @@
+import type { RequestId } from '../../protocol/ids.js'
+import type { AnswerRow } from '../manifest/rows.js'
+
+// Part of the state's definition, so constants.
+export const ANSWERS_MAX = 65_536
+export const ANSWER_KEPT_MS = 600_000
+
+/** The answers of the newest atomic writes, so that a retry gets the first one. */
+export class Answers {
+  /** Order of the newest. */
+  order = 0
+  readonly #rows = new Map<RequestId, AnswerRow>()
+  /** Oldest first, from `#head` on: a map finds its oldest only past all that were deleted. */
+  #queue: AnswerRow[] = []
+  #head = 0
+
+  get size(): number {
+    return this.#rows.size
+  }
+
+  get(requestId: RequestId): AnswerRow | undefined {
+    return this.#rows.get(requestId)
+  }
+
+  /** Oldest first. */
+  rows(): readonly AnswerRow[] {
+    return this.#queue.slice(this.#head)
+  }
+
+  /** Adds the next answer; returns it and those that go for it. */
+  add(answer: { requestId: RequestId; time: number; result: unknown }): {
+    added: AnswerRow
+    evicted: readonly AnswerRow[]
+  } {
+    const evicted: AnswerRow[] = []
+    const namesake = this.#rows.get(answer.requestId)
+    if (namesake !== undefined) {
+      this.#queue = this.rows().filter((row) => row !== namesake)
+      this.#head = 0
+      evicted.push(namesake)
+    }
+    const added: AnswerRow = { ...answer, order: ++this.order }
+    this.load(added)
+    for (let oldest = this.#queue[this.#head]; oldest !== undefined; oldest = this.#queue[this.#head]) {
+      if (this.size <= ANSWERS_MAX && oldest.time >= answer.time - ANSWER_KEPT_MS) break
+      this.#head++
+      this.#rows.delete(oldest.requestId)
+      evicted.push(oldest)
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head)
+      this.#head = 0
+    }
+    return { added, evicted }
+  }
+
+  /** Puts one behind the others, in the order of their orders. */
+  load(row: AnswerRow): void {
+    this.#rows.set(row.requestId, row)
+    this.#queue.push(row)
+  }
+}

@@ -1,0 +1,19 @@
+import type { RequestId } from '../../protocol/ids.js'
+import { REQUESTS_KEPT, type ShardState } from './state.js'
+
+/** The answer stands in the state with its cause, so that a retry of the request gets it again. */
+export function answerRequest(
+  state: ShardState,
+  requestId: RequestId | null,
+  given: { time: number; result: unknown },
+): void {
+  if (requestId === null) return
+  const row = { requestId, order: state.requestOrder++, ...given }
+  state.requests.set(requestId, row)
+  state.overlay.requests.add(row)
+  if (state.requests.size <= REQUESTS_KEPT) return
+  const [oldest] = state.requests.values()
+  if (oldest === undefined) return
+  state.requests.delete(oldest.requestId)
+  if (!state.overlay.requests.delete(oldest)) state.overlay.deletedRequests.push(oldest.requestId)
+}

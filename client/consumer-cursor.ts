@@ -1,0 +1,97 @@
+import type { MillraceError } from '../protocol/error-codes.js'
+import type { CommitTracker } from './commit-tracker.js'
+
+interface Waiter {
+  resolve(): void
+  reject(error: MillraceError): void
+}
+
+/** How far a partition's cursor may go and how far it durably is, and who waits for that. */
+export class ConsumerCursor {
+  readonly #tracker: CommitTracker
+  #durable: number
+  #durableWaiters: (Waiter & { readonly next: number })[] = []
+  /** By the offset of the record that is to become the lowest unfinished one. */
+  readonly #lowestWaiters = new Map<number, Waiter>()
+  #loss: MillraceError | undefined
+
+  /** `durable`: where it is at the beginning. */
+  constructor(tracker: CommitTracker, durable: number) {
+    this.#tracker = tracker
+    this.#durable = durable
+  }
+
+  /** Everything below is finished. */
+  get floor(): number {
+    return this.#tracker.floor
+  }
+
+  /** Whether something is finished and not durable. */
+  get isBehind(): boolean {
+    return this.#tracker.floor > this.#durable
+  }
+
+  /** Whether somebody waits for that. */
+  get isAwaited(): boolean {
+    return this.#durableWaiters.some(({ next }) => next <= this.#tracker.floor)
+  }
+
+  give(offset: number, next: number): void {
+    this.#tracker.give(offset, next)
+  }
+
+  /** Returns whether the floor rose. */
+  skip(next: number): boolean {
+    const before = this.#tracker.floor
+    this.#tracker.skip(next)
+    return this.#tracker.floor > before
+  }
+
+  /** Returns whether the floor rose; once the partition is lost it does not. */
+  finish(offset: number, next: number): boolean {
+    if (this.#loss !== undefined || !this.#tracker.finish(offset, next)) return false
+    const { floor } = this.#tracker
+    const waiter = this.#lowestWaiters.get(floor)
+    this.#lowestWaiters.delete(floor)
+    waiter?.resolve()
+    return true
+  }
+
+  /** Resolves when every record below this one is finished. Rejects when the partition is lost. */
+  whenLowest(offset: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#loss !== undefined) reject(this.#loss)
+      else if (this.#tracker.floor >= offset) resolve()
+      else this.#lowestWaiters.set(offset, { resolve, reject })
+    })
+  }
+
+  /** Resolves when the cursor is durably there. Rejects when the partition is lost before. */
+  whenDurable(next: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (next <= this.#durable) resolve()
+      else if (this.#loss !== undefined) reject(this.#loss)
+      else this.#durableWaiters.push({ next, resolve, reject })
+    })
+  }
+
+  /** The broker has it there, durably. */
+  durableAt(offset: number): void {
+    if (offset <= this.#durable) return
+    this.#durable = offset
+    if (this.#durableWaiters.length === 0) return
+    const waiting = this.#durableWaiters
+    this.#durableWaiters = waiting.filter(({ next }) => next > offset)
+    for (const { next, resolve } of waiting) if (next <= offset) resolve()
+  }
+
+  /** The partition is lost: who waits is told, but for those whose answer, up to `sent`, may still come. */
+  lose(loss: MillraceError, sent: number): void {
+    this.#loss ??= loss
+    for (const { reject } of this.#lowestWaiters.values()) reject(loss)
+    this.#lowestWaiters.clear()
+    const waiting = this.#durableWaiters
+    this.#durableWaiters = waiting.filter(({ next }) => next <= sent)
+    for (const { next, reject } of waiting) if (next > sent) reject(loss)
+  }
+}

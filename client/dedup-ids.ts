@@ -1,0 +1,46 @@
+import { bitmapBytes, DEDUP_ID_HASH_BYTES, type DedupIds, setBit } from '../protocol/entry-section.js'
+import { HARD_LIMITS } from '../protocol/limits.js'
+import { hashOfDedupId } from '../protocol/murmur3.js'
+import { isWellFormed } from './encodings.js'
+import { illegalArgument } from './errors.js'
+
+/** The 16 bytes that stand for a dedup id. Throws ILLEGAL_ARGUMENT. */
+export function checkedDedupHash(dedupId: unknown): Uint8Array {
+  const { dedupIdCharsMax } = HARD_LIMITS
+  if (typeof dedupId !== 'string' || dedupId.length === 0 || dedupId.length > dedupIdCharsMax) {
+    throw illegalArgument(`a dedupId is a text of 1 to ${dedupIdCharsMax} characters`)
+  }
+  // Each lone surrogate would become the same U+FFFD, and two ids one.
+  if (!isWellFormed(dedupId))
+    throw illegalArgument('a dedupId has a lone surrogate, which UTF-8 cannot carry')
+  return hashOfDedupId(dedupId)
+}
+
+/** The dedup ids of a batch while it is being filled. */
+export class DedupIdsBuilder {
+  readonly #indexes: number[] = []
+  #hashes = new Uint8Array(16 * DEDUP_ID_HASH_BYTES)
+
+  /** What they add to the frame, nearly. */
+  get bytes(): number {
+    return this.#indexes.length * DEDUP_ID_HASH_BYTES
+  }
+
+  /** `index` is the record's in the batch; they rise. */
+  add(index: number, hash: Uint8Array): void {
+    const at = this.bytes
+    if (at === this.#hashes.length) {
+      const grown = new Uint8Array(2 * at)
+      grown.set(this.#hashes)
+      this.#hashes = grown
+    }
+    this.#hashes.set(hash, at)
+    this.#indexes.push(index)
+  }
+
+  finish(recordCount: number): DedupIds {
+    const bitmap = new Uint8Array(bitmapBytes(recordCount))
+    for (const index of this.#indexes) setBit(bitmap, index)
+    return { bitmap, hashes: this.#hashes.slice(0, this.bytes) }
+  }
+}

@@ -1,0 +1,105 @@
+import type { MemberId } from '../protocol/ids.js'
+import { ACKNOWLEDGEMENT, type Acknowledgeable, type CarriedAck } from './acknowledgement.js'
+import type { GivenRecord } from './consumer-partition.js'
+import type { Headers, ReadRecord } from './topic.js'
+
+/** Where a record was first. */
+export interface Place {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+}
+
+/** A record that a consumer of a group was given. */
+export type GroupRecord<R> = R & {
+  /**
+   * The application is done with the record. In a loop that holds for all that the partition gave before it, too. Cheap: acks are
+   * gathered and sent every `ackIntervalMs`. Once the partition is lost it does nothing.
+   */
+  ack(): void
+  /** The same, and resolves once it is durable: the record is never given to the group again. Rejects with FENCED, CLOSED. */
+  acked(): Promise<void>
+  /** Aborts when the partition is lost: what is done with the record from then on, another does too. */
+  readonly signal: AbortSignal
+  /** For a dead letter that is replayed: where it was first. `partition` and `offset` are those of the retry topic. */
+  readonly origin?: Place | undefined
+} & Acknowledgeable
+
+/** Who gives a record out, as the record knows it. */
+export interface RecordHost {
+  readonly membership: { readonly groupId: number; readonly memberId: MemberId }
+  /** Whether a record is finished together with all before it. */
+  readonly isLoop: boolean
+  /** Somebody waits for what was finished. */
+  hurry(): void
+}
+
+export class ConsumedRecord implements GroupRecord<ReadRecord> {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly timestamp: number
+  readonly appendTime: number
+  readonly key: unknown
+  readonly value: unknown
+  readonly headers: Headers
+  readonly #given: GivenRecord
+  readonly #host: RecordHost
+
+  constructor(record: ReadRecord, given: GivenRecord, host: RecordHost) {
+    this.topic = record.topic
+    this.partition = record.partition
+    this.offset = record.offset
+    this.timestamp = record.timestamp
+    this.appendTime = record.appendTime
+    this.key = record.key
+    this.value = record.value
+    this.headers = record.headers
+    this.#given = given
+    this.#host = host
+  }
+
+  get signal(): AbortSignal {
+    return this.#given.partition.signal
+  }
+
+  get origin(): Place | undefined {
+    return this.#given.origin
+  }
+
+  ack(): void {
+    this.#given.finish()
+    // A handler is done when it returns; a loop may have all the time it likes once it has acknowledged.
+    if (this.#host.isLoop) this.#given.end()
+  }
+
+  acked(): Promise<void> {
+    this.ack()
+    const durable = this.#given.partition.cursor.whenDurable(this.#given.next)
+    this.#host.hurry()
+    return durable
+  }
+
+  /** In a run it waits until the records before it are finished: the cursor must not pass them. */
+  [ACKNOWLEDGEMENT](): CarriedAck | Promise<CarriedAck> {
+    const { partition, offset } = this.#given
+    if (partition.state === 'lost') throw partition.lossError()
+    return this.#host.isLoop
+      ? this.#carried()
+      : partition.cursor.whenLowest(offset).then(() => this.#carried())
+  }
+
+  #carried(): CarriedAck {
+    const given = this.#given
+    const { topicId, partition, epoch } = given.partition
+    const offset = given.next
+    return {
+      ack: { kind: 'cursor', ...this.#host.membership, topicId, partition, epoch, offset },
+      done: () => {
+        given.partition.cursor.durableAt(offset)
+        this.ack()
+      },
+      failed: () => {},
+    }
+  }
+}

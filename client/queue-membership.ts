@@ -1,0 +1,397 @@
+import { MillraceError } from '../protocol/error-codes.js'
+import { type MemberId, memberIdFrom, type TopicId } from '../protocol/ids.js'
+import {
+  type GroupJoined,
+  groupJoined,
+  groupLeft,
+  joinGroup,
+  leaveGroup,
+} from '../protocol/messages/group.js'
+import { type QueueDeliver, queueCredit, queueStarted } from '../protocol/messages/queue.js'
+import type { CarriedAck } from './acknowledgement.js'
+import { Backoff } from './backoff.js'
+import type { Timer } from './clock.js'
+import type { Connection, LinkWatcher } from './connection.js'
+import { asMillraceError } from './errors.js'
+import type { Link, MemberTarget } from './link.js'
+import type { Metadata } from './metadata.js'
+import { QueueCredit } from './queue-credit.js'
+import { LeaseKeeper } from './queue-lease-keeper.js'
+import { type HeldJob, QueueLeases } from './queue-leases.js'
+import { QueueSettlements, type Settlement } from './queue-settlements.js'
+import { newRequestId } from './random.js'
+import { askLink } from './request.js'
+import type { AnyTopic } from './topic.js'
+
+export interface QueueMembershipOptions {
+  readonly connection: Connection
+  readonly metadata: Metadata
+  readonly topic: AnyTopic
+  readonly group: string
+  readonly leaseMs: number
+  readonly maxDeliveries: number
+  readonly prefetch: number
+  readonly prefetchBytes: number
+  readonly sessionTimeoutMs: number
+}
+
+export interface QueueMembershipHost {
+  /** There are jobs to take. */
+  arrived(): void
+  /** One job less is in hand. */
+  settled(): void
+  /** It cannot go on. */
+  failed(error: unknown): void
+}
+
+const RETRY_BASE_MS = 50
+const RETRY_CAP_MS = 2_000
+
+/**
+ * A worker's membership of a work queue, from its first link to its end. Over reconnects it keeps its jobs: it joins again and
+ * names them. When it was expelled it joins anew, without them.
+ */
+export class QueueMembership implements LinkWatcher, MemberTarget {
+  readonly #options: QueueMembershipOptions
+  readonly #host: QueueMembershipHost
+  readonly #backoff: Backoff
+  readonly #leases: QueueLeases
+  readonly #settlements: QueueSettlements
+  readonly #credit: QueueCredit
+  readonly #keeper: LeaseKeeper
+  #topicId: TopicId | undefined
+  #mayAskAgain = true
+  #memberId: MemberId
+  #attempt = 0
+  #link: Link | undefined
+  #isJoined = false
+  /** JOIN_GROUP has no answer yet. */
+  #isJoining = false
+  #groupId = 0
+  #joinTimer: Timer | undefined
+  /** Takes no more jobs; those in hand may be finished. */
+  #isClosing = false
+  #isOver = false
+  #leaving: Promise<void> | undefined
+  /** The membership is up, or is not going to be soon. */
+  #onChange: (() => void) | undefined
+
+  constructor(options: QueueMembershipOptions, host: QueueMembershipHost) {
+    this.#options = options
+    this.#host = host
+    const { settings } = options.connection
+    this.#backoff = new Backoff({ random: settings.random, baseMs: RETRY_BASE_MS, capMs: RETRY_CAP_MS })
+    this.#leases = new QueueLeases(options.topic)
+    this.#settlements = new QueueSettlements(settings)
+    this.#credit = new QueueCredit(options)
+    this.#keeper = new LeaseKeeper({
+      clock: settings.clock,
+      leases: this.#leases,
+      settlements: this.#settlements,
+      leaseMs: options.leaseMs,
+      lost: (job, error) => this.#lose(job, error),
+    })
+    this.#memberId = this.#newMemberId()
+  }
+
+  #newMemberId(): MemberId {
+    return memberIdFrom(newRequestId(this.#options.connection.settings.random))
+  }
+
+  /** Jobs that the program has, or that the broker has not answered for. */
+  get inHand(): number {
+    return this.#leases.inHand
+  }
+
+  /** Joins, and stays in until `leave`. */
+  start(): void {
+    void this.#resolve(true)
+  }
+
+  async #resolve(isFirst: boolean): Promise<void> {
+    const { metadata, topic, connection } = this.#options
+    for (;;) {
+      try {
+        const { topicId } = await metadata.resolve(topic)
+        if (this.#isOver) return
+        this.#topicId = topicId
+        if (isFirst) connection.watch(this)
+        else if (this.#link !== undefined) this.#join(this.#link)
+        return
+      } catch (cause) {
+        const error = asMillraceError(cause)
+        if (this.#isOver) return
+        if (!error.retriable) return this.#host.failed(error)
+      }
+    }
+  }
+
+  // What the connection tells.
+
+  linkUp(link: Link): void {
+    this.#link = link
+    this.#join(link)
+  }
+
+  linkDown(): void {
+    this.#link?.memberFramesNoMore(this.#memberId)
+    this.#link = undefined
+    this.#isJoined = false
+    this.#isJoining = false
+    this.#joinTimer?.cancel()
+    this.#settlements.pause()
+    this.#keeper.linkDown()
+    this.#onChange?.()
+  }
+
+  refused(error: MillraceError): void {
+    this.#host.failed(error)
+  }
+
+  #join(link: Link): void {
+    const { group, leaseMs, maxDeliveries, sessionTimeoutMs } = this.#options
+    const memberId = this.#memberId
+    link.memberFramesTo(memberId, this)
+    const fields = {
+      group,
+      kind: 'queue' as const,
+      memberId,
+      attempt: ++this.#attempt,
+      topicIds: [this.#topicId as TopicId],
+      ifNoCursor: 'earliest' as const,
+      sessionTimeoutMs,
+      leaseMs,
+      maxDeliveries,
+      prefetch: this.#isClosing ? 0 : this.#credit.begin(this.#leases),
+      held: [],
+      heldLeases: this.#leases.held(),
+    }
+    const isStale = (): boolean => this.#link !== link || this.#memberId !== memberId || this.#isOver
+    this.#isJoining = true
+    askLink(link, [joinGroup, groupJoined], fields, {
+      answered: (joined) => {
+        if (isStale()) return
+        this.#isJoining = false
+        this.#begin(link, joined)
+      },
+      failed: (error) => {
+        if (isStale() || !link.isOpen) return
+        this.#isJoining = false
+        this.#onChange?.()
+        if (this.#leaving === undefined) this.#joinFailed(link, error)
+      },
+    })
+  }
+
+  #begin(link: Link, { groupId, leaseMs }: GroupJoined): void {
+    this.#backoff.reset()
+    this.#isJoined = true
+    this.#groupId = groupId
+    this.#settlements.begin({ link, groupId, memberId: this.#memberId })
+    this.#keeper.joined(leaseMs)
+    this.#onChange?.()
+  }
+
+  #joinFailed(link: Link, error: MillraceError): void {
+    if (error.code === 'UNKNOWN_TOPIC' && this.#mayAskAgain) {
+      // What was known of the topic may be out of date: it was made anew.
+      this.#mayAskAgain = false
+      this.#options.metadata.forget(this.#options.topic.name)
+      void this.#resolve(false)
+    } else if (error.retriable) {
+      const delayMs = error.retryAfterMs ?? this.#backoff.nextDelayMs()
+      this.#joinTimer = this.#options.connection.settings.clock.setTimer(() => this.#join(link), delayMs)
+    } else {
+      this.#host.failed(error)
+    }
+  }
+
+  // What the broker tells.
+
+  assigned(): void {}
+
+  delivered(delivery: QueueDeliver): void {
+    if (!this.#isJoined || this.#leaving !== undefined) return
+    try {
+      const before = this.#leases.waitingBytes
+      const count = this.#leases.add(delivery, this.#keeper.deadlineOfNew())
+      this.#credit.delivered(count, this.#leases.waitingBytes - before)
+    } catch (cause) {
+      const { topicId, partition, leaseId } = delivery
+      const message = `a delivery of topic ${topicId}, partition ${partition}, lease ${leaseId} cannot be read`
+      this.#host.failed(new MillraceError('CORRUPT_DATA', { message, cause }))
+      return
+    }
+    if (this.#isClosing) this.#release()
+    else this.#giveCredit()
+    this.#keeper.watch()
+    this.#host.arrived()
+  }
+
+  /** The member is out: silent for too long, or the topic or group is gone. */
+  ended(error: MillraceError): void {
+    const link = this.#link
+    this.#isJoined = false
+    this.#settlements.pause()
+    this.#loseAll(error)
+    this.#onChange?.()
+    if (this.#leaving !== undefined) return
+    if (error.code !== 'FENCED' && !error.retriable) {
+      this.#host.failed(error)
+      return
+    }
+    this.#memberId = this.#newMemberId()
+    this.#attempt = 0
+    if (link === undefined) return
+    const delayMs = this.#backoff.nextDelayMs()
+    this.#joinTimer = this.#options.connection.settings.clock.setTimer(() => this.#join(link), delayMs)
+  }
+
+  // What the program does.
+
+  /** The next job, started; undefined while there is none. */
+  take(): HeldJob | undefined {
+    const job = this.#isClosing ? undefined : this.#leases.start()
+    if (job === undefined) return undefined
+    const { topicId, partition, leaseId } = job.lease
+    // Before the program has it: a job that ends the process must have counted.
+    const ranges = [{ from: job.offset, to: job.offset + 1 }]
+    if (this.#isJoined) {
+      this.#link?.send(queueStarted.write({ ...this.#membership, topicId, partition, leaseId, ranges }))
+    }
+    this.#giveCredit()
+    return job
+  }
+
+  get #membership(): { groupId: number; memberId: MemberId } {
+    return { groupId: this.#groupId, memberId: this.#memberId }
+  }
+
+  #giveCredit(): void {
+    if (!this.#isJoined || this.#isClosing) return
+    const records = this.#credit.due(this.#leases)
+    if (records > 0) this.#link?.send(queueCredit.write({ ...this.#membership, records }))
+  }
+
+  /** What became of a job; it is no longer in hand once that is durable. */
+  settle(job: HeldJob, settlement: Omit<Settlement, 'job'>): void {
+    job.state = 'settling'
+    const gone = (): void => {
+      this.#leases.remove(job)
+      this.#host.settled()
+    }
+    this.#settlements.add({
+      ...settlement,
+      job,
+      done: () => {
+        gone()
+        settlement.done()
+      },
+      refused: (error) => {
+        gone()
+        settlement.refused(error)
+      },
+    })
+  }
+
+  extend(job: HeldJob, ms: number, caller: Pick<Settlement, 'done' | 'refused'>): void {
+    this.#keeper.extend(job, ms, caller)
+  }
+
+  /** An atomic write carries the ack. */
+  carry(job: HeldJob): CarriedAck {
+    const { topicId, partition, leaseId } = job.lease
+    job.state = 'carried'
+    return {
+      ack: { kind: 'job', ...this.#membership, topicId, partition, leaseId, offset: job.offset },
+      done: () => {
+        this.#leases.remove(job)
+        this.#host.settled()
+      },
+      failed: () => {
+        if (job.state === 'carried') job.state = 'started'
+      },
+    }
+  }
+
+  #lose(job: HeldJob, reason: unknown): void {
+    const wasWaiting = job.state === 'waiting'
+    this.#leases.remove(job)
+    job.onLost?.(reason)
+    if (wasWaiting) this.#giveCredit()
+    else this.#host.settled()
+  }
+
+  #loseAll(error: MillraceError): void {
+    for (const job of this.#leases.jobsIn('waiting', 'started')) this.#lose(job, error)
+    this.#settlements.refuse(
+      () => true,
+      new MillraceError('LEASE_LOST', { message: error.message, cause: error }),
+    )
+  }
+
+  // The end.
+
+  /** Takes no more jobs, and gives those back that the program has not seen. What it has in hand it may finish. */
+  stop(): void {
+    this.#isClosing = true
+    this.#release()
+  }
+
+  #release(): void {
+    const nobody = { done: () => {}, refused: () => {} }
+    for (let job = this.#leases.start(); job !== undefined; job = this.#leases.start()) {
+      this.settle(job, { kind: 'release', ms: null, reason: null, ...nobody })
+    }
+  }
+
+  /** Gives everything back at once; resolves when the broker has it, or cannot be reached. */
+  leave(reason: unknown): Promise<void> {
+    this.#leaving ??= this.#leave(reason).finally(() => this.#end())
+    return this.#leaving
+  }
+
+  async #leave(reason: unknown): Promise<void> {
+    this.#isClosing = true
+    this.#keeper.stop()
+    const nobody = { done: () => {}, refused: () => {} }
+    for (const job of this.#leases.jobsIn('started')) {
+      job.onLost?.(reason)
+      this.settle(job, { kind: 'nack', ms: 0, reason: LEFT_TEXT, ...nobody })
+    }
+    if (this.#isJoining) await this.#changed()
+    const link = this.#link
+    if (!this.#isJoined || link === undefined) return
+    this.#settlements.flush()
+    const left = new Promise<void>((resolve) => {
+      const failed = (): void => {
+        // A client that is closed hears of no link that goes down.
+        if (!link.isOpen) this.#onChange?.()
+        resolve()
+      }
+      askLink(link, [leaveGroup, groupLeft], this.#membership, { answered: () => resolve(), failed })
+    })
+    await Promise.race([this.#changed(), Promise.all([left, this.#settlements.idle()])])
+  }
+
+  #changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onChange = resolve
+    })
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#options.connection.unwatch(this)
+    this.#link?.memberFramesNoMore(this.#memberId)
+    this.#joinTimer?.cancel()
+    this.#keeper.stop()
+    const error = new MillraceError('CONNECTION_LOST', {
+      message: 'the queue was left before the broker had answered',
+    })
+    this.#settlements.refuse(() => true, error)
+    this.#settlements.pause()
+  }
+}
+
+const LEFT_TEXT = 'the worker left the queue'

@@ -1,0 +1,281 @@
+import { MillraceError } from '../protocol/error-codes.js'
+import { HARD_LIMITS, illegalGroupName } from '../protocol/limits.js'
+import type { Connection } from './connection.js'
+import { illegalArgument } from './errors.js'
+import { type Job, JobRecord } from './job.js'
+import type { Metadata } from './metadata.js'
+import type { HeldJob } from './queue-leases.js'
+import { QueueMembership } from './queue-membership.js'
+import { decodeRecord } from './record-decoder.js'
+import type { AnyTopic, ReadRecord } from './topic.js'
+
+export interface QueueOptions {
+  /** The work queue's name; workers with the same one share the jobs. The first one makes it, at the start of each partition. */
+  readonly group: string
+  /**
+   * How long a job is a worker's without a word of it, milliseconds; default 30 s. The client extends the leases of all its jobs
+   * by itself, however long they take; this is after how long the jobs of a worker that is gone go to others. The queue's first
+   * worker decides.
+   */
+  readonly leaseMs?: number
+  /** After so many failed deliveries a job becomes a dead letter; default 5. The queue's first worker decides. */
+  readonly maxDeliveries?: number
+  /** Jobs that may wait here, leased to this worker, beside those in hand; default 32, at most 10,000. */
+  readonly prefetch?: number
+  /** What they may take in memory, more or less; default 8 MiB. One always may. */
+  readonly prefetchBytes?: number
+  /** How long the worker may be silent or away before its jobs go to others, milliseconds; default 10 s, from 1 s to 5 min. */
+  readonly sessionTimeoutMs?: number
+  /** Ends the queue with the signal's reason: it hands back all jobs at once. */
+  readonly signal?: AbortSignal
+}
+
+export interface RunJobsOptions<R = ReadRecord> {
+  /** Jobs at a time; default 1. */
+  readonly concurrency?: number
+  /** Ends the run with the signal's reason, as that of the queue. */
+  readonly signal?: AbortSignal
+  /** Hears of each failure: what the function threw, or why a finished job could not be acknowledged. */
+  readonly onFailed?: (error: unknown, job: Job<R>) => void
+}
+
+/**
+ * The jobs of a work queue, for `for await` or `run`. It can be iterated once, by several loops at a time. Jobs come in the order
+ * of their offsets, but with several workers, failures and retries they are not done in that order. Leaving the loop by `break`
+ * or `throw` hands back at once all jobs that are not settled: those that no program has seen as if they had never been
+ * delivered, those in hand as failed.
+ *
+ * A job that cannot be decoded never gets to the loop: it fails, until it is a dead letter.
+ */
+export interface Queue<R = ReadRecord> extends AsyncIterable<Job<R>>, AsyncDisposable {
+  /** Rejects with what ended it: UNKNOWN_TOPIC, GROUP_KIND_CONFLICT, LIMIT_REACHED (10,000 jobs in hand), the signal's reason. */
+  next(): Promise<IteratorResult<Job<R>, undefined>>
+  return(): Promise<IteratorResult<Job<R>, undefined>>
+  [Symbol.asyncIterator](): this
+  /**
+   * Calls `work` for every job: when it returns the job is acknowledged, when it throws the job has failed (see `nack`). Resolves
+   * after `close`, rejects as `next` does.
+   */
+  run(work: (job: Job<R>) => unknown, options?: RunJobsOptions<R>): Promise<void>
+  /**
+   * Takes no more jobs and gives back at once those that nobody has seen; those in hand may be finished. Resolves when they are
+   * settled and the queue is left. A loop ends when it asks for the next job.
+   */
+  close(): Promise<void>
+}
+
+export interface QueueSurroundings {
+  readonly connection: Connection
+  readonly metadata: Metadata
+  readonly onClosed: (queue: WorkQueue) => void
+}
+
+const MIB = 1024 * 1024
+const IN_HAND_MAX = 10_000
+/** Of one run: jobs whose outcome is on its way. */
+const SETTLING_MAX = 1_000
+const FINISHED: IteratorResult<never, undefined> = Object.freeze({ done: true, value: undefined })
+
+/** What `client.queue` makes. */
+export class WorkQueue implements Queue {
+  readonly #options: QueueOptions
+  readonly #membership: QueueMembership
+  readonly #onClosed: () => void
+  #isStarted = false
+  #isClosing = false
+  #failure: { readonly error: unknown } | undefined
+  #isLeaving = false
+  /** Resolves when it is left. */
+  readonly #left: Promise<void>
+  #resolveLeft: () => void = () => {}
+  #waiters: (() => void)[] = []
+
+  constructor(topic: AnyTopic, options: QueueOptions, { onClosed, ...surroundings }: QueueSurroundings) {
+    this.#options = options
+    this.#onClosed = () => onClosed(this)
+    this.#membership = new QueueMembership(
+      { ...surroundings, topic, ...checked(options) },
+      { arrived: () => this.#wake(), settled: () => this.#settled(), failed: (error) => this.fail(error) },
+    )
+    this.#left = new Promise((resolve) => {
+      this.#resolveLeft = resolve
+    })
+    const { signal } = options
+    if (signal?.aborted) this.fail(signal.reason)
+    else signal?.addEventListener('abort', this.#aborted, { once: true })
+  }
+
+  readonly #aborted = (): void => this.fail(this.#options.signal?.reason)
+
+  async next(): Promise<IteratorResult<Job, undefined>> {
+    if (!this.#isStarted && !this.#isOver) this.#membership.start()
+    this.#isStarted = true
+    for (;;) {
+      if (this.#failure !== undefined) {
+        await this.#left
+        throw this.#failure.error
+      }
+      if (this.#isOver) return FINISHED
+      if (this.#membership.inHand >= IN_HAND_MAX) this.fail(tooManyInHand())
+      const held = this.#isOver ? undefined : this.#membership.take()
+      const job = held === undefined ? undefined : await this.#job(held)
+      if (job !== undefined) return { done: false, value: job }
+      if (held === undefined && !this.#isOver)
+        await new Promise<void>((resolve) => this.#waiters.push(resolve))
+    }
+  }
+
+  /** Nothing more is given out. */
+  get #isOver(): boolean {
+    return this.#isClosing || this.#failure !== undefined
+  }
+
+  async #job(held: HeldJob): Promise<Job | undefined> {
+    try {
+      const record = await decodeRecord(held.place, held.wire)
+      return held.state === 'started' ? new JobRecord(record, held, this.#membership) : undefined
+    } catch (error) {
+      const reason = textOf(error)
+      if (held.state === 'started') {
+        this.#membership.settle(held, { kind: 'nack', ms: null, reason, done: () => {}, refused: () => {} })
+      }
+      return undefined
+    }
+  }
+
+  async run(work: (job: Job) => unknown, options: RunJobsOptions = {}): Promise<void> {
+    const { concurrency = 1, signal } = options
+    if (!Number.isInteger(concurrency) || concurrency < 1) {
+      throw illegalArgument(`concurrency is a whole number from 1 on, not ${concurrency}`)
+    }
+    const aborted = (): void => this.fail(signal?.reason)
+    if (signal?.aborted) aborted()
+    else signal?.addEventListener('abort', aborted, { once: true })
+    const settling = new Set<Promise<void>>()
+    try {
+      await Promise.all(Array.from({ length: concurrency }, () => this.#work(work, options, settling)))
+      await Promise.all(settling)
+    } catch (error) {
+      this.fail(error)
+      await this.#left
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', aborted)
+    }
+  }
+
+  async #work(
+    work: (job: Job) => unknown,
+    { onFailed }: RunJobsOptions,
+    settling: Set<Promise<void>>,
+  ): Promise<void> {
+    for (;;) {
+      const { value: job, done } = await this.next()
+      if (done) return
+      let settle: () => Promise<void> = () => job.ack()
+      try {
+        await work(job)
+      } catch (error) {
+        settle = () => job.nack({ reason: textOf(error) })
+        onFailed?.(error, job)
+      }
+      // The function may have settled it itself.
+      if (!(job as JobRecord).isOpen) continue
+      // The next one need not wait for the disk.
+      const settled: Promise<void> = settle()
+        .catch((error: unknown) => onFailed?.(error, job))
+        .finally(() => settling.delete(settled))
+      settling.add(settled)
+      if (settling.size >= SETTLING_MAX) await settled
+    }
+  }
+
+  async return(): Promise<IteratorResult<Job, undefined>> {
+    this.#isClosing = true
+    await this.#leave(leftError())
+    return FINISHED
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isOver) {
+      this.#isClosing = true
+      this.#membership.stop()
+      this.#wake()
+      this.#settled()
+    }
+    await this.#left
+  }
+
+  /** Ends with an error, and hands everything back at once. */
+  fail(error: unknown): void {
+    if (this.#isLeaving) return
+    this.#failure ??= { error }
+    void this.#leave(error)
+  }
+
+  #leave(reason: unknown): Promise<void> {
+    if (!this.#isLeaving) {
+      this.#isLeaving = true
+      this.#options.signal?.removeEventListener('abort', this.#aborted)
+      void this.#membership.leave(reason).then(() => {
+        this.#onClosed()
+        this.#resolveLeft()
+      })
+      this.#wake()
+    }
+    return this.#left
+  }
+
+  /** After `close` the last one that is settled ends it. */
+  #settled(): void {
+    if (this.#isClosing && this.#membership.inHand === 0) void this.#leave(leftError())
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const wake of waiters) wake()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return()
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const leftError = (): MillraceError => new MillraceError('CLOSED', { message: 'the queue was left' })
+
+const tooManyInHand = (): MillraceError =>
+  new MillraceError('LIMIT_REACHED', {
+    message: `${IN_HAND_MAX} jobs were taken and neither acknowledged nor failed: call ack() or nack() on each`,
+  })
+
+function checked(options: QueueOptions) {
+  const { group, leaseMs = 30_000, maxDeliveries = 5, prefetch = 32 } = options
+  const { prefetchBytes = 8 * MIB, sessionTimeoutMs = 10_000 } = options
+  const { jobMsMax, prefetchMax, uint32Max } = HARD_LIMITS
+  const why = illegalGroupName(group)
+  if (why !== undefined) throw new MillraceError('ILLEGAL_GROUP_NAME', { message: why })
+  const { sessionTimeoutMsMin, sessionTimeoutMsMax } = HARD_LIMITS
+  return {
+    group,
+    leaseMs: whole('leaseMs', leaseMs, { min: 1, max: jobMsMax }),
+    maxDeliveries: whole('maxDeliveries', maxDeliveries, { min: 1, max: uint32Max }),
+    prefetch: whole('prefetch', prefetch, { min: 1, max: prefetchMax }),
+    prefetchBytes: whole('prefetchBytes', prefetchBytes, { min: 1, max: HARD_LIMITS.uintMax }),
+    sessionTimeoutMs: whole('sessionTimeoutMs', sessionTimeoutMs, {
+      min: sessionTimeoutMsMin,
+      max: sessionTimeoutMsMax,
+    }),
+  }
+}
+
+function whole(option: string, value: number, { min, max }: { min: number; max: number }): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value
+  throw illegalArgument(`${option} is a whole number from ${min} to ${max}, not ${value}`)
+}

@@ -1,0 +1,675 @@
+import { gzipSync } from 'node:zlib'
+import { describe, expect, test } from 'vitest'
+import { crc32 } from '#crc32'
+import { COMPRESSION } from '../../../protocol/entry.js'
+import type { MemberId, TopicId } from '../../../protocol/ids.js'
+import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
+import { QueueHarness, type ReceivedJob, RecordingLink } from './queue-harness.js'
+import { member } from './queue-world.js'
+
+const [ada, bob] = [member(1), member(2)]
+
+const names = (count: number, prefix = 'job'): string[] =>
+  Array.from({ length: count }, (_, i) => `${prefix} ${i}`)
+
+interface Started {
+  harness: QueueHarness
+  topicId: TopicId
+  groupId: number
+  link: RecordingLink
+}
+
+/** A topic with jobs, and ada at work on it. */
+async function started(
+  jobs: number,
+  options: { join?: Record<string, unknown>; partitions?: number; limits?: Record<string, number> } = {},
+): Promise<Started> {
+  const harness = await QueueHarness.open(options.limits)
+  const topicId = await createTopic(harness.shard, 'mails', options.partitions ?? 1)
+  if (jobs > 0) await append(harness.shard, textBatch(names(jobs), { topicId }))
+  const link = new RecordingLink()
+  const joined = await harness.join('mail', { memberId: ada, topicIds: [topicId], ...options.join }, link)
+  await harness.rest()
+  return { harness, topicId, groupId: joined.groupId, link }
+}
+
+const settle = (
+  { harness, groupId }: Started,
+  memberId: MemberId,
+  kind: 'ack' | 'nack' | 'extend' | 'release',
+  jobs: readonly ReceivedJob[],
+  more: { ms?: number; reason?: string } = {},
+) =>
+  harness.coordinator.queueSettle({
+    groupId,
+    memberId,
+    items: jobs.map(({ topicId, partition, leaseId, offset }) => ({
+      kind,
+      topicId,
+      partition,
+      leaseId,
+      from: offset,
+      to: offset + 1,
+      ms: more.ms ?? null,
+      reason: more.reason ?? null,
+    })),
+  })
+
+const start = ({ harness, groupId }: Started, memberId: MemberId, jobs: readonly ReceivedJob[]): void => {
+  for (const { topicId, partition, leaseId, offset } of jobs) {
+    const ranges = [{ from: offset, to: offset + 1 }]
+    harness.coordinator.queueStarted({ groupId, memberId, topicId, partition, leaseId, ranges })
+  }
+}
+
+const queueOf = ({ harness, groupId, topicId }: Started, partition = 0) =>
+  harness.shard.groups.state.groups.get(groupId)?.queues.get(`${topicId}/${partition}`)
+
+describe('a worker', () => {
+  test('gets the jobs that are there, and those that come, up to what it has room for', async () => {
+    const world = await started(3, { join: { prefetch: 5 } })
+    const { harness, topicId, link, groupId } = world
+    expect(link.jobs.map(({ value }) => value)).toEqual(names(3))
+    await append(harness.shard, textBatch(names(4, 'more'), { topicId }))
+    await harness.rest()
+    expect(link.jobs).toHaveLength(5)
+    harness.coordinator.queueCredit({ groupId, memberId: ada, records: 1 })
+    await harness.rest()
+    expect(link.jobs.map(({ value }) => value)).toEqual([...names(3), ...names(3, 'more')])
+  })
+
+  test('has its acks durable: after a crash nothing of them comes again, and all else does', async () => {
+    const world = await started(10)
+    const { harness, link, topicId } = world
+    expect(await settle(world, ada, 'ack', link.jobs.slice(0, 4))).toEqual({ results: [], deadlines: [] })
+    await harness.crash('power cut')
+    const again = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, again)
+    await harness.rest()
+    // The leases of the lost worker still run.
+    expect(again.jobs).toEqual([])
+    await harness.pass(30_000)
+    expect(again.jobs.map(({ value }) => value)).toEqual(names(10).slice(4))
+    expect(again.jobs.every(({ count }) => count === 0)).toBe(true)
+  })
+
+  test('whose leases ran out while the broker was down has its jobs given to others at once', async () => {
+    const { harness, topicId } = await started(5)
+    await harness.crash()
+    harness.simulated.clock.advance(60_000)
+    const link = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, link)
+    await harness.rest()
+    expect(link.jobs).toHaveLength(5)
+  })
+
+  test('that leaves gives its jobs to the others at once', async () => {
+    const world = await started(6)
+    const { harness, topicId, groupId, link } = world
+    start(world, ada, link.jobs)
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, other)
+    expect(other.jobs).toEqual([])
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    await harness.rest()
+    expect(other.jobs.map(({ value }) => value)).toEqual(names(6))
+    expect(other.jobs.every(({ count }) => count === 0)).toBe(true)
+    await expect(settle(world, ada, 'ack', link.jobs)).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
+  })
+
+  test('that loses its connection keeps its jobs until it is given up, and pays for those it had started', async () => {
+    const world = await started(3)
+    const { harness, topicId, link } = world
+    start(world, ada, link.jobs.slice(0, 1))
+    harness.coordinator.closed(link)
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, other)
+    await harness.pass(9_500)
+    expect(other.jobs).toEqual([])
+    await harness.pass(1_000)
+    expect(other.jobs.map(({ count }) => count)).toEqual([1, 0, 0])
+    expect(harness.simulated.metrics.snapshot().counters.membersExpired).toBe(1)
+  })
+
+  test('that comes back in time goes on with the leases it has; what never reached it comes again', async () => {
+    const world = await started(3)
+    const { harness, topicId, link } = world
+    const { leaseId } = link.jobs[0] as ReceivedJob
+    harness.coordinator.closed(link)
+    await append(harness.shard, textBatch(['late'], { topicId }))
+    await harness.rest()
+    const again = new RecordingLink()
+    const heldLeases = [{ topicId, partition: 0, leaseId, started: [{ from: 0, to: 1 }] }]
+    await harness.join('mail', { memberId: ada, attempt: 2, topicIds: [topicId], heldLeases }, again)
+    await harness.rest()
+    expect(again.jobs.map(({ value }) => value)).toEqual(['late'])
+    expect((await settle(world, ada, 'ack', link.jobs)).results).toEqual([])
+    await harness.pass(20_000)
+    expect(again.ended).toBeUndefined()
+  })
+
+  test('that comes back without a lease that it was given has that given out again', async () => {
+    const world = await started(3)
+    const { harness, topicId, link } = world
+    harness.coordinator.closed(link)
+    const again = new RecordingLink()
+    await harness.join('mail', { memberId: ada, attempt: 2, topicIds: [topicId] }, again)
+    await harness.rest()
+    expect(again.jobs.map(({ value, count }) => [value, count])).toEqual(names(3).map((name) => [name, 0]))
+    expect((await settle(world, ada, 'ack', link.jobs)).results).toHaveLength(3)
+  })
+
+  test('that is silent for longer than its session timeout is expelled', async () => {
+    const { harness, link } = await started(3)
+    link.silence = 9_000
+    await harness.pass(250)
+    expect(link.ended).toBeUndefined()
+    link.silence = 10_001
+    await harness.pass(250)
+    expect(link.ended).toMatchObject({ code: 'FENCED' })
+  })
+
+  test('is not expelled for what is the fault of the broker', async () => {
+    const { harness, link } = await started(3)
+    link.silence = 12_000
+    harness.simulated.clock.advance(12_000)
+    harness.coordinator.tick(harness.patience.tick())
+    expect(link.ended).toBeUndefined()
+  })
+
+  test('that does not read is sent no more than so much, and goes on when it does', async () => {
+    const world = await started(0, { join: { prefetch: 10_000 } })
+    const { harness, topicId, link } = world
+    link.isStuck = true
+    const big = 'x'.repeat(30_000)
+    for (let i = 0; i < 60; i++) {
+      await append(harness.shard, textBatch([big, big, big, big], { topicId }))
+    }
+    await harness.rest()
+    const sent = link.jobs.length
+    expect(sent * big.length).toBeGreaterThan(4e6)
+    expect(sent).toBeLessThan(200)
+    expect(harness.held.bytes).toBeGreaterThan(4e6)
+    link.unstick()
+    await harness.until(() => link.jobs.length === 240, 'the rest')
+    expect(harness.held.bytes).toBe(0)
+  })
+})
+
+test('a worker with room for everything is not read more for at once than a little', async () => {
+  const harness = await QueueHarness.open()
+  const topicId = await createTopic(harness.shard, 'mails')
+  const big = 'x'.repeat(30_000)
+  for (let i = 0; i < 100; i++) await append(harness.shard, textBatch([big, big, big], { topicId }))
+  const link = new RecordingLink()
+  await harness.join('mail', { memberId: ada, topicIds: [topicId], prefetch: 10_000 }, link)
+  await harness.until(() => link.jobs.length === 300, 'all jobs')
+  expect(harness.held).toEqual({ bytes: 0, bytesMax: expect.any(Number) })
+  expect(harness.held.bytesMax).toBeLessThan(3e6)
+  expect(new Set(link.jobs.map(({ leaseId }) => leaseId)).size).toBeGreaterThan(5)
+})
+
+test('a worker whose connection goes while it joins is no member', async () => {
+  const harness = await QueueHarness.open()
+  const topicId = await createTopic(harness.shard, 'mails')
+  await append(harness.shard, textBatch(names(3), { topicId }))
+  const link = new RecordingLink()
+  const joining = harness.join('mail', { memberId: ada, topicIds: [topicId] }, link)
+  harness.coordinator.closed(link)
+  await expect(joining).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
+  await harness.rest()
+  expect(link.jobs).toEqual([])
+  expect([...harness.coordinator.queues]).toEqual([])
+})
+
+describe('two workers', () => {
+  test('never have the same job, and together have all', async () => {
+    const world = await started(0, { join: { prefetch: 7 } })
+    const { harness, topicId, groupId, link } = world
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId], prefetch: 4 }, other)
+    for (let i = 0; i < 20; i++) await append(harness.shard, textBatch(names(5, `batch ${i}`), { topicId }))
+    const done = new Map([ada, bob].map((memberId) => [memberId, 0]))
+    for (let round = 0; round < 100; round++) {
+      for (const [memberId, at] of [
+        [ada, link],
+        [bob, other],
+      ] as const) {
+        const jobs = at.jobs.slice(done.get(memberId))
+        if (jobs.length === 0) continue
+        done.set(memberId, at.jobs.length)
+        expect((await settle(world, memberId, 'ack', jobs)).results).toEqual([])
+        harness.coordinator.queueCredit({ groupId, memberId, records: jobs.length })
+      }
+      await harness.rest()
+    }
+    const values = [...link.jobs, ...other.jobs].map(({ value }) => value)
+    expect(new Set(values).size).toBe(100)
+    expect(values).toHaveLength(100)
+    expect(queueOf(world)).toMatchObject({ floor: 100, frontier: 100 })
+    expect(queueOf(world)?.ranges).toEqual([])
+  })
+
+  test('cannot have one id', async () => {
+    const { harness, topicId, link } = await started(1)
+    const other = new RecordingLink()
+    const join = { memberId: ada, topicIds: [topicId] }
+    await expect(harness.join('mail', join, other)).rejects.toMatchObject({ code: 'MEMBER_EXISTS' })
+    expect(link.ended).toBeUndefined()
+    await harness.join('mail', { ...join, attempt: 2 }, other)
+    expect(link.ended).toMatchObject({ code: 'FENCED' })
+  })
+})
+
+describe('jobs', () => {
+  test('of many partitions are shared among few workers without passing their room', async () => {
+    const harness = await QueueHarness.open()
+    const topicId = await createTopic(harness.shard, 'mails', 8)
+    for (let partition = 0; partition < 8; partition++) {
+      await append(harness.shard, textBatch(names(10, `p${partition}`), { topicId, partition }))
+    }
+    const link = new RecordingLink()
+    const { groupId } = await harness.join('mail', { memberId: ada, topicIds: [topicId], prefetch: 4 }, link)
+    await harness.rest()
+    expect(link.jobs).toHaveLength(4)
+    const seen = new Set<string>()
+    for (let done = 0; done < 80; ) {
+      const jobs = link.jobs.slice(done)
+      expect(jobs.length).toBeLessThanOrEqual(4)
+      for (const { value } of jobs) seen.add(value)
+      done += jobs.length
+      await settle({ harness, topicId, groupId, link }, ada, 'ack', jobs)
+      harness.coordinator.queueCredit({ groupId, memberId: ada, records: jobs.length })
+      await harness.rest()
+    }
+    expect(seen.size).toBe(80)
+  })
+
+  test('of a compressed batch are delivered one by one', async () => {
+    const { harness, topicId, link, groupId } = await started(0, { join: { prefetch: 1 } })
+    const plain = textBatch(names(20), { topicId })
+    const payload = new Uint8Array(gzipSync(plain.payload))
+    const { gzip: attributes } = COMPRESSION
+    await append(harness.shard, { ...plain, payload, payloadCrc: crc32(payload), attributes })
+    for (let i = 1; i <= 20; i++) {
+      await harness.until(() => link.jobs.length === i, `job ${i}`)
+      harness.coordinator.queueCredit({ groupId, memberId: ada, records: 1 })
+    }
+    expect(link.jobs.map(({ value }) => value)).toEqual(names(20))
+  })
+
+  test('that were deleted before anybody took them are passed over', async () => {
+    const harness = await QueueHarness.open()
+    const topicId = await createTopic(harness.shard, 'mails')
+    await append(harness.shard, textBatch(names(6), { topicId }))
+    const early = new RecordingLink()
+    const { groupId } = await harness.join('mail', { memberId: ada, topicIds: [topicId], prefetch: 0 }, early)
+    const requestId = someRequestId()
+    await harness.shard.groups.moveDeadLetters({
+      requestId,
+      topicId,
+      partition: 0,
+      from: 0,
+      to: 4,
+      batches: [],
+    })
+    harness.coordinator.queueCredit({ groupId, memberId: ada, records: 10 })
+    await harness.rest()
+    expect(early.jobs.map(({ value }) => value)).toEqual(['job 4', 'job 5'])
+  })
+
+  test('from before a worker joined with "latest" are not for its group', async () => {
+    const { harness, topicId, link } = await started(5, { join: { ifNoCursor: 'latest' } })
+    expect(link.jobs).toEqual([])
+    await append(harness.shard, textBatch(['new'], { topicId }))
+    await harness.rest()
+    expect(link.jobs.map(({ value }) => value)).toEqual(['new'])
+  })
+
+  test('that a read cannot get are read again a little later', async () => {
+    const world = await started(0)
+    const { harness, topicId, link } = world
+    harness.simulated.failpoints.arm('queueBeforeRead', () => Promise.reject(new Error('eio')))
+    await append(harness.shard, textBatch(['job'], { topicId }))
+    await harness.rest()
+    expect(link.jobs).toEqual([])
+    expect(harness.warnings).toHaveLength(1)
+    await harness.pass(1_000)
+    expect(link.jobs).toHaveLength(1)
+  })
+})
+
+describe('a settlement', () => {
+  test('of something that is not held is refused item by item, and changes nothing', async () => {
+    const world = await started(4)
+    const { harness, link } = world
+    const [first, second] = link.jobs as [ReceivedJob, ReceivedJob]
+    await settle(world, ada, 'ack', [first])
+    const before = harness.shard.stateHash()
+    const wrong = [
+      first,
+      { ...second, leaseId: 99 },
+      { ...second, offset: 1000 },
+      { ...second, partition: 3 },
+    ]
+    expect((await settle(world, ada, 'ack', wrong)).results).toEqual([
+      { index: 0, code: 'LEASE_LOST' },
+      { index: 1, code: 'LEASE_LOST' },
+      { index: 2, code: 'ACK_OUT_OF_RANGE' },
+      { index: 3, code: 'LEASE_LOST' },
+    ])
+    await expect(settle(world, bob, 'ack', [second])).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
+    await expect(settle({ ...world, groupId: 77 }, ada, 'ack', [second])).rejects.toMatchObject({
+      code: 'UNKNOWN_GROUP',
+    })
+    expect(harness.shard.stateHash()).toBe(before)
+  })
+
+  test('extends a lease, so that nobody else gets the job, and not once it has run out', async () => {
+    const world = await started(2)
+    const { harness, link, topicId } = world
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, other)
+    await harness.pass(20_000)
+    const [kept, lost] = link.jobs as [ReceivedJob, ReceivedJob]
+    const extended = await settle(world, ada, 'extend', [kept], { ms: 30_000 })
+    expect(extended).toEqual({
+      results: [],
+      deadlines: [{ index: 0, deadline: harness.shard.time() + 30_000 }],
+    })
+    await harness.pass(15_000)
+    expect([...link.jobs.slice(2), ...other.jobs].map(({ value }) => value)).toEqual(['job 1'])
+    expect((await settle(world, ada, 'extend', [lost], { ms: 1 })).results).toEqual([
+      { index: 0, code: 'LEASE_LOST' },
+    ])
+    expect((await settle(world, ada, 'ack', [kept])).results).toEqual([])
+  })
+
+  test('with a delay brings the job back after it', async () => {
+    const world = await started(1)
+    const { harness, link } = world
+    await settle(world, ada, 'nack', link.jobs, { ms: 3_000 })
+    await harness.pass(2_750)
+    expect(link.jobs).toHaveLength(1)
+    await harness.pass(500)
+    expect(link.jobs.map(({ count }) => count)).toEqual([0, 1])
+  })
+})
+
+describe('a job that fails too often', () => {
+  test('goes to the dead letters of its group, in the record that ends it, with what is known of it', async () => {
+    const world = await started(2, { join: { maxDeliveries: 2 } })
+    const { harness, link } = world
+    await settle(world, ada, 'nack', link.jobs.slice(0, 1), { ms: 0, reason: 'first' })
+    await harness.until(() => link.jobs.length === 3)
+    await settle(world, ada, 'nack', link.jobs.slice(2), { reason: 'no such street' })
+    const dlq = harness.shard.topicNamed('mails.mail.dlq')
+    expect(dlq).toMatchObject({ partitions: 1, keyEncoding: 'text', valueEncoding: 'text' })
+    const reader = new RecordingLink()
+    await harness.join('undertaker', { memberId: bob, topicIds: [dlq?.topicId as TopicId] }, reader)
+    await harness.rest()
+    expect(reader.jobs).toMatchObject([
+      {
+        value: 'job 0',
+        headers: {
+          'millrace-reason': 'no such street',
+          'millrace-count': '2',
+          'millrace-topic': 'mails',
+          'millrace-partition': '0',
+          'millrace-offset': '0',
+          'millrace-group': 'mail',
+        },
+      },
+    ])
+    expect(queueOf(world)?.floor).toBe(1)
+    expect(harness.simulated.metrics.snapshot().counters.deadLetters).toBe(1)
+  })
+
+  test('is neither lost nor doubled by a crash, whenever it comes', async () => {
+    for (let rounds = 0; rounds < 12; rounds++) {
+      const world = await started(1, { join: { maxDeliveries: 1, leaseMs: 1_000 } })
+      const { harness, link, topicId } = world
+      void settle(world, ada, 'nack', link.jobs).catch(() => {})
+      for (let i = 0; i < rounds; i++) await new Promise((resolve) => setImmediate(resolve))
+      await harness.crash(rounds % 2 === 0 ? 'kill' : 'power cut')
+      const again = new RecordingLink()
+      const join = { memberId: bob, topicIds: [topicId], maxDeliveries: 1 }
+      const { groupId } = await harness.join('mail', join, again)
+      await harness.pass(1_500)
+      await settle({ harness, topicId, groupId, link: again }, bob, 'nack', again.jobs)
+      const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
+      expect((await readAll(harness.shard, dlq)).records, `after ${rounds} turns`).toHaveLength(1)
+      expect(queueOf(world)?.floor).toBe(1)
+    }
+  })
+
+  test('stays its worker’s until its dead letter can be written, and nobody else gets it', async () => {
+    const world = await started(1, { join: { maxDeliveries: 1 } })
+    const { harness, link, topicId } = world
+    const unblock = await blockDeadLetters(world)
+    const nacked = settle(world, ada, 'nack', link.jobs)
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, other)
+    await harness.pass(45_000)
+    expect(other.jobs).toEqual([])
+    expect(harness.warnings.length).toBeGreaterThan(2)
+    await unblock()
+    await harness.pass(60_000)
+    expect((await nacked).results).toEqual([])
+    expect(queueOf(world)?.floor).toBe(1)
+  })
+})
+
+/** A topic of the name of the dead letters that cannot hold them. */
+async function blockDeadLetters({ harness }: Started): Promise<() => Promise<void>> {
+  const wrong = {
+    name: 'mails.mail.dlq',
+    partitions: 1,
+    keyEncoding: 'bytes',
+    valueEncoding: 'bytes',
+  } as const
+  await harness.shard.createTopic({ requestId: someRequestId(), ifMissing: false, ...wrong })
+  return async () => {
+    await harness.shard.deleteTopic({ requestId: someRequestId(), name: wrong.name })
+  }
+}
+
+describe('a job that is being buried', () => {
+  test('is buried though the last worker has left', async () => {
+    const world = await started(1, { join: { maxDeliveries: 1 } })
+    const { harness, link, groupId } = world
+    const unblock = await blockDeadLetters(world)
+    void settle(world, ada, 'nack', link.jobs).catch(() => {})
+    await harness.rest()
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    await harness.pass(5_000)
+    await unblock()
+    await harness.pass(30_000)
+    expect(queueOf(world)?.floor).toBe(1)
+    expect(
+      harness.shard.bounds(harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId, 0).durableEnd,
+    ).toBe(1)
+    expect(harness.coordinator.queue(groupId)).toBeUndefined()
+  })
+
+  test('is not, once the queue was begun anew', async () => {
+    const world = await started(1, { join: { maxDeliveries: 1 } })
+    const { harness, link, topicId } = world
+    const unblock = await blockDeadLetters(world)
+    void settle(world, ada, 'nack', link.jobs).catch(() => {})
+    await harness.rest()
+    const moves = [{ topicId, partition: 0, to: 'earliest' as const }]
+    await harness.shard.groups.resetCursors({
+      requestId: someRequestId(),
+      name: 'mail',
+      moves,
+      create: false,
+    })
+    await unblock()
+    await harness.pass(30_000)
+    const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
+    expect((await readAll(harness.shard, dlq)).records).toEqual([])
+    expect(queueOf(world)?.floor).toBe(0)
+  })
+})
+
+describe('dead letters', () => {
+  async function buried(jobs: number): Promise<Started> {
+    const world = await started(jobs, { join: { maxDeliveries: 1 } })
+    await settle(world, ada, 'nack', world.link.jobs, { reason: 'bad' })
+    return world
+  }
+
+  test('that are replayed come to their group as jobs, and to no other', async () => {
+    const world = await buried(3)
+    const { harness, topicId, link } = world
+    const other = new RecordingLink()
+    await harness.join('other', { memberId: bob, topicIds: [topicId] }, other)
+    await harness.rest()
+    expect(other.jobs).toHaveLength(3)
+    expect(
+      await harness.letters.replay({ requestId: someRequestId(), topicId, group: 'mail', max: 2 }),
+    ).toEqual({ replayed: 2, left: 1 })
+    await harness.rest()
+    const replayed = link.jobs.slice(3)
+    expect(replayed.map(({ value }) => value)).toEqual(['job 0', 'job 1'])
+    expect(replayed[0]?.topicId).toBe(harness.shard.topicNamed('mails.mail.retry')?.topicId)
+    expect((await settle(world, ada, 'ack', replayed)).results).toEqual([])
+    expect(other.jobs).toHaveLength(3)
+    expect(
+      await harness.letters.replay({ requestId: someRequestId(), topicId, group: 'mail', max: 100 }),
+    ).toEqual({
+      replayed: 1,
+      left: 0,
+    })
+  })
+
+  test('that fail again come back to the same topic, with their place of origin and all their tries', async () => {
+    const world = await buried(1)
+    const { harness, topicId, link } = world
+    await harness.letters.replay({ requestId: someRequestId(), topicId, group: 'mail', max: 1 })
+    await harness.until(() => link.jobs.length === 2)
+    await settle(world, ada, 'nack', link.jobs.slice(1), { reason: 'worse' })
+    const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
+    const record = await harness.letters.record({ topicId: dlq, partition: 0, offset: 1 })
+    expect(record).toMatchObject({
+      value: 'job 0',
+      headers: {
+        'millrace-reason': 'worse',
+        'millrace-count': '2',
+        'millrace-topic': 'mails',
+        'millrace-offset': '0',
+      },
+    })
+  })
+
+  test('are replayed and purged once for one request, however often that is sent', async () => {
+    const { harness, topicId } = await buried(3)
+    const replay = { requestId: someRequestId(), topicId, group: 'mail', max: 1 }
+    expect(await harness.letters.replay(replay)).toEqual({ replayed: 1, left: 2 })
+    expect(await harness.letters.replay(replay)).toEqual({ replayed: 1, left: 2 })
+    const purge = { requestId: someRequestId(), topicId, group: 'mail' }
+    expect(await harness.letters.purge(purge)).toEqual({ records: 2 })
+    expect(await harness.letters.purge(purge)).toEqual({ records: 2 })
+  })
+
+  test('wait for a group that has no member', async () => {
+    const { harness, topicId, groupId } = await buried(2)
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    await harness.letters.replay({ requestId: someRequestId(), topicId, group: 'mail', max: 10 })
+    const link = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId] }, link)
+    await harness.rest()
+    expect(link.jobs.map(({ value }) => value)).toEqual(names(2))
+  })
+
+  test('that are purged are gone', async () => {
+    const { harness, topicId } = await buried(3)
+    expect(await harness.letters.purge({ requestId: someRequestId(), topicId, group: 'mail' })).toEqual({
+      records: 3,
+    })
+    expect(await harness.letters.purge({ requestId: someRequestId(), topicId, group: 'mail' })).toEqual({
+      records: 0,
+    })
+    expect(
+      await harness.letters.replay({ requestId: someRequestId(), topicId, group: 'mail', max: 9 }),
+    ).toEqual({ replayed: 0, left: 0 })
+  })
+
+  test('of a group or topic that is not there are an error', async () => {
+    const { harness, topicId } = await buried(1)
+    const nobody = { requestId: someRequestId(), topicId, group: 'nobody', max: 1 }
+    await expect(harness.letters.replay(nobody)).rejects.toMatchObject({ code: 'UNKNOWN_GROUP' })
+    const nothing = { requestId: someRequestId(), topicId: 'ff'.repeat(16) as TopicId, group: 'mail' }
+    await expect(harness.letters.purge(nothing)).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' })
+  })
+})
+
+describe('a queue', () => {
+  test('cannot have the name of a consumer group', async () => {
+    const { harness, topicId } = await started(0)
+    await harness.shard.groups.createGroup({
+      name: 'billing',
+      kind: 'consumer',
+      queue: null,
+      requestId: null,
+    })
+    const join = { memberId: bob, topicIds: [topicId] }
+    await expect(harness.join('billing', join, new RecordingLink())).rejects.toMatchObject({
+      code: 'GROUP_KIND_CONFLICT',
+    })
+  })
+
+  test('refuses members that ask for what cannot be, and nothing is made of it', async () => {
+    const { harness, topicId } = await started(0)
+    const long = await createTopic(harness.shard, 'l'.repeat(245))
+    const dlq = await createTopic(harness.shard, 'mails.calls.dlq')
+    const before = harness.shard.stateHash()
+    const refused = async (fields: Record<string, unknown>, code: string) => {
+      const join = { memberId: bob, topicIds: [topicId], ...fields }
+      await expect(harness.join('calls', join, new RecordingLink())).rejects.toMatchObject({ code })
+    }
+    await refused({ topicIds: [] }, 'ILLEGAL_ARGUMENT')
+    await refused({ topicIds: [long] }, 'ILLEGAL_ARGUMENT')
+    await refused({ topicIds: [dlq] }, 'ILLEGAL_ARGUMENT')
+    await refused({ topicIds: ['ee'.repeat(16)] }, 'UNKNOWN_TOPIC')
+    await refused({ leaseMs: 1 }, 'ILLEGAL_ARGUMENT')
+    await refused({ maxDeliveries: 0 }, 'ILLEGAL_ARGUMENT')
+    expect(harness.shard.stateHash()).toBe(before)
+  })
+
+  test('keeps the lease time and the deliveries that it was made with', async () => {
+    const { harness, topicId } = await started(0)
+    const join = { memberId: bob, topicIds: [topicId], leaseMs: 5_000, maxDeliveries: 99 }
+    expect(await harness.join('mail', join, new RecordingLink())).toMatchObject({
+      leaseMs: 30_000,
+      maxDeliveries: 5,
+    })
+  })
+
+  test('whose topic is deleted tells its members', async () => {
+    const world = await started(2)
+    const { harness, link } = world
+    await harness.shard.deleteTopic({ requestId: someRequestId(), name: 'mails' })
+    await harness.rest()
+    expect(link.ended).toMatchObject({ code: 'UNKNOWN_TOPIC' })
+    await expect(settle(world, ada, 'ack', link.jobs)).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
+  })
+
+  test('without members holds nothing, and sets no timer', async () => {
+    const { harness, groupId } = await started(3)
+    const timers = harness.simulated.clock.timers
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    await harness.pass(500)
+    expect(harness.coordinator.queue(groupId)).toBeUndefined()
+    expect(harness.simulated.clock.timers).toBeLessThan(timers + 1)
+    expect(harness.simulated.metrics.snapshot().gauges.leasesOut).toBe(0)
+  })
+
+  test('is told that the broker stops', async () => {
+    const world = await started(1)
+    const { harness, link } = world
+    harness.coordinator.close()
+    await expect(settle(world, ada, 'ack', link.jobs)).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
+  })
+})

@@ -1,0 +1,77 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { LmdbStore } from '../../../broker/manifest/lmdb-store.js'
+import { Manifest } from '../../../broker/manifest/manifest.js'
+import { nodeDisk } from '../../../broker/platform/node-disk.js'
+import { layoutOf } from '../../../broker/shard/layout.js'
+import type { Shard } from '../../../broker/shard/shard.js'
+import type { TopicId } from '../../../protocol/ids.js'
+import { append, createTopic, openTestShard, someRequestId, textBatch } from '../../support/test-shard.js'
+
+const MIB = 1024 * 1024
+const PRODUCERS = 100_000
+const KEPT = 2_000
+/** Producers with a name. */
+const NAMED = 1 / 20
+const limits = {
+  producersMax: KEPT,
+  walSegmentBytes: 16 * MIB,
+  walBytesMax: 128 * MIB,
+  snapshotEveryBytes: 64 * MIB,
+  chunkBytes: 8 * MIB,
+  groupBytesMax: MIB,
+  walBacklogBytes: 16 * MIB,
+  manifestOverlayBytesMax: 16 * MIB,
+}
+
+/** Named ones register, each in a WAL group of its own; the others take an id from a block. All write one batch. */
+async function live(shard: Shard, topicId: TopicId, i: number): Promise<void> {
+  const name = i % (1 / NAMED) === 0 ? `worker-${i}` : null
+  const identity = await shard.initProducer({ requestId: someRequestId(), name })
+  await append(shard, textBatch(['x'], { topicId, partition: i % 4, ...identity }))
+}
+
+test(`${PRODUCERS} producers that live shortly leave a bounded state, and a start that takes no longer for it`, async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-producers-'))
+  const starts: number[] = []
+  const open = async () => {
+    const startedMs = performance.now()
+    const store = await LmdbStore.open({ disk: nodeDisk, directory: layoutOf(directory).manifest })
+    const shard = await openTestShard({ directory, disk: nodeDisk, store, limits })
+    starts.push(Math.round(performance.now() - startedMs))
+    return { store, shard }
+  }
+  try {
+    let { store, shard } = await open()
+    const topicId = await createTopic(shard, 'orders', 4)
+    for (let i = 0; i < PRODUCERS; i += 1_000) {
+      // Once there are as many as are kept, a start has what it will ever have to load.
+      if (i === 10 * KEPT) {
+        await shard.close()
+        await store.close()
+        ;({ store, shard } = await open())
+      }
+      await Promise.all(Array.from({ length: 1_000 }, (_, n) => live(shard, topicId, i + n)))
+    }
+    // The last ones go with the next look.
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await shard.close()
+    const { producers, producerNames, requests } = new Manifest(store).load()
+    await store.close()
+    ;({ store, shard } = await open())
+    const [, early = 0, late = 0] = starts
+    console.log(
+      `${PRODUCERS} producers: ${producers.length} windows, ${producerNames.length} names and ${requests.length} answers are kept; a start takes ${late} ms, and took ${early} ms after ${10 * KEPT}`,
+    )
+    expect(producers.length).toBeLessThanOrEqual(KEPT)
+    expect(producerNames.length).toBeLessThanOrEqual(KEPT)
+    expect(late).toBeLessThan(4 * early + 2_000)
+    expect(shard.bounds(topicId, 0).durableEnd).toBe(PRODUCERS / 4)
+    await shard.close()
+    await store.close()
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}, 120_000)

@@ -1,0 +1,60 @@
+import { describe, expect, it } from 'vitest'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  illegalTopicOptions,
+  patchedTopicOptions,
+  TOPIC_OPTION_NAMES,
+  type TopicOptionsPatch,
+  topicOptions,
+  topicOptionsPatch,
+} from '../../protocol/topic-options.js'
+
+const EMPTY: TopicOptionsPatch = {
+  maxAgeMs: null,
+  maxBytes: null,
+  untilAcked: null,
+  cursorIdleMs: null,
+  maxLagBytes: null,
+  onLag: null,
+  dedupWindowMs: null,
+}
+
+describe('topic options', () => {
+  it('have the same names, in the same order, as they hold and as they are set', () => {
+    for (const { form } of [topicOptions, topicOptionsPatch]) {
+      expect(form.kind === 'tuple' && Object.keys(form.fields)).toEqual([...TOPIC_OPTION_NAMES])
+    }
+    expect(Object.keys(DEFAULT_TOPIC_OPTIONS)).toEqual([...TOPIC_OPTION_NAMES])
+  })
+
+  it('stay as they are where a patch says nothing', () => {
+    const base = { ...DEFAULT_TOPIC_OPTIONS, maxAgeMs: 5, onLag: 'drop' as const }
+    expect(patchedTopicOptions(base, { patch: EMPTY })).toEqual(base)
+  })
+
+  it('take what a patch sets, false among it, and forget what is cleared', () => {
+    const base = {
+      ...DEFAULT_TOPIC_OPTIONS,
+      untilAcked: true,
+      maxAgeMs: 5,
+      maxBytes: 6,
+      dedupWindowMs: 7_000,
+    }
+    const patch = { ...EMPTY, untilAcked: false, cursorIdleMs: 8 }
+    expect(patchedTopicOptions(base, { patch, clear: ['maxAgeMs', 'dedupWindowMs'] })).toEqual({
+      ...DEFAULT_TOPIC_OPTIONS,
+      maxBytes: 6,
+      cursorIdleMs: 8,
+    })
+    expect(base.untilAcked).toBe(true)
+  })
+
+  it('are refused with the reason', () => {
+    expect(illegalTopicOptions(EMPTY)).toBeUndefined()
+    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 1_000, maxBytes: 1 }, ['maxAgeMs'])).toBeUndefined()
+    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 999 })).toContain('at least 1000')
+    expect(illegalTopicOptions({ ...EMPTY, maxBytes: 0 })).toContain('maxBytes is 0')
+    expect(illegalTopicOptions(EMPTY, ['constructor'])).toContain('no option "constructor"')
+    expect(illegalTopicOptions({ ...EMPTY, untilAcked: false }, ['untilAcked'])).toContain('set and cleared')
+  })
+})
