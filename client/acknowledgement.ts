@@ -37,6 +37,9 @@ export interface CarriedAck {
 
 /** Whoever can be acknowledged by an atomic write. */
 export interface Acknowledgeable {
-  /** Hands the acknowledgement over. Throws or rejects with what makes it impossible: FENCED, LEASE_LOST, ALREADY_ACKED. */
-  [ACKNOWLEDGEMENT](): CarriedAck | Promise<CarriedAck>
+  /**
+   * Hands the acknowledgement over; `together`: with these. Throws or rejects with what makes it impossible: FENCED, LEASE_LOST,
+   * ALREADY_ACKED, ILLEGAL_ARGUMENT.
+   */
+  [ACKNOWLEDGEMENT](together: readonly Acknowledgeable[]): CarriedAck | Promise<CarriedAck>
 }

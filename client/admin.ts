@@ -123,7 +123,10 @@ export class Admin {
   #options({ retention, dedupWindowMs }: TopicSettings) {
     if (retention === undefined && dedupWindowMs === undefined) return {}
     return {
-      options: patchOf({ ...(retention && { retention }), ...(dedupWindowMs && { dedupWindowMs }) }).options,
+      options: patchOf({
+        ...(retention && { retention }),
+        ...(dedupWindowMs !== undefined && { dedupWindowMs }),
+      }).options,
     }
   }
 

@@ -52,7 +52,7 @@ export interface AtomicWrites {
   readonly writes?: readonly AnyTopicRecord[]
   /**
    * Records of consumer groups (with each, those before it in its partition are acknowledged) and jobs of work queues. They need no
-   * ack of their own.
+   * ack of their own. In a `run` a record waits until those before it are finished: one record of each partition, then.
    */
   readonly acks?: readonly Acknowledgeable[]
 }
@@ -145,7 +145,7 @@ export class AtomicWriter {
   async #carry(acks: readonly Acknowledgeable[], handOver: HandOver, deadlineMs: number): Promise<void> {
     const { clock } = this.#connection.settings
     const handedOver = acks.map(async (ack) => {
-      const one = await ack[ACKNOWLEDGEMENT]()
+      const one = await ack[ACKNOWLEDGEMENT](acks)
       if (handOver.isOver) one.failed(timedOut())
       else handOver.carried.push(one)
     })

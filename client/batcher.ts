@@ -7,6 +7,7 @@ import type { RecordBatchBuilder } from '../protocol/records.js'
 import { Backoff } from './backoff.js'
 import { Batch, type BatchOwner, type OutgoingRecord, type ProducerIdentity } from './batch.js'
 import type { Clock, Timer } from './clock.js'
+import { isOffsetPassed } from './errors.js'
 import type { Link } from './link.js'
 import type { Random } from './random.js'
 import { recordUnits } from './record-encoder.js'
@@ -253,6 +254,7 @@ export class Batcher implements BatchOwner {
     } else if (error.code === 'PRODUCER_FENCED' || CONCERNS_TOPIC.has(error.code)) {
       this.#host.failed(error)
     } else {
+      if (this.#options.isIdempotent && isOffsetPassed(error)) batch.isMaybeWritten = false
       batch.fail(error)
     }
   }
@@ -387,7 +389,6 @@ export class Batcher implements BatchOwner {
 }
 
 const CONCERNS_TOPIC: ReadonlySet<string> = new Set(['UNKNOWN_TOPIC', 'UNKNOWN_PARTITION'])
-
 const HOLE_TEXT = 'a batch timed out, and whether it was written is not known'
 
 function holeError(cause: MillraceError): MillraceError {

@@ -134,10 +134,11 @@ export class Committer {
     })
   }
 
-  /** Sends nothing more. */
+  /** Sends nothing more: who waits for an ack that is not durable waits in vain. */
   stop(): void {
     this.#timer?.cancel()
     this.#timer = undefined
+    for (const partition of this.#risen) partition.abandon()
     this.#risen.clear()
   }
 }

@@ -1,6 +1,7 @@
 import { MillraceError } from '../protocol/error-codes.js'
 import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
+import { Ending } from './deadline.js'
 import type { EventListeners } from './events.js'
 import { Link } from './link.js'
 import type { Settings, Token, TokenSource } from './options.js'
@@ -37,6 +38,8 @@ const GOODBYE_MS = 2_000
  */
 export class Connection {
   readonly settings: Settings
+  /** Over when the connection is closed for good. */
+  readonly closing = new Ending()
   readonly #options: ConnectionOptions
   readonly #backoff: Backoff
   readonly #watchers = new Set<LinkWatcher>()
@@ -49,7 +52,6 @@ export class Connection {
   #subscriptionId = 0
   #lastError: MillraceError | undefined
   #whenClosed: (() => void) | undefined
-  readonly #closing = new AbortController()
 
   constructor(options: ConnectionOptions) {
     this.#options = options
@@ -65,11 +67,6 @@ export class Connection {
 
   get isClosed(): boolean {
     return this.#state === 'closed'
-  }
-
-  /** Aborts when the connection is closed for good. */
-  get closing(): AbortSignal {
-    return this.#closing.signal
   }
 
   /** Throws CLOSED. */
@@ -123,7 +120,7 @@ export class Connection {
   close(): Promise<void> {
     if (this.#state === 'closed') return Promise.resolve()
     this.#state = 'closed'
-    this.#closing.abort()
+    this.closing.end()
     this.#timer?.cancel()
     this.#failWaiters(closedError())
     const link = this.#link

@@ -12,7 +12,7 @@ export class ConsumerCursor {
   #durable: number
   #durableWaiters: (Waiter & { readonly next: number })[] = []
   /** By the offset of the record that is to become the lowest unfinished one. */
-  readonly #lowestWaiters = new Map<number, Waiter>()
+  readonly #lowestWaiters = new Map<number, Waiter[]>()
   #loss: MillraceError | undefined
 
   /** `durable`: where it is at the beginning. */
@@ -51,9 +51,9 @@ export class ConsumerCursor {
   finish(offset: number, next: number): boolean {
     if (this.#loss !== undefined || !this.#tracker.finish(offset, next)) return false
     const { floor } = this.#tracker
-    const waiter = this.#lowestWaiters.get(floor)
+    const waiters = this.#lowestWaiters.get(floor) ?? []
     this.#lowestWaiters.delete(floor)
-    waiter?.resolve()
+    for (const { resolve } of waiters) resolve()
     return true
   }
 
@@ -62,7 +62,7 @@ export class ConsumerCursor {
     return new Promise((resolve, reject) => {
       if (this.#loss !== undefined) reject(this.#loss)
       else if (this.#tracker.floor >= offset) resolve()
-      else this.#lowestWaiters.set(offset, { resolve, reject })
+      else this.#lowestWaiters.set(offset, [...(this.#lowestWaiters.get(offset) ?? []), { resolve, reject }])
     })
   }
 
@@ -88,7 +88,7 @@ export class ConsumerCursor {
   /** The partition is lost: who waits is told, but for those whose answer, up to `sent`, may still come. */
   lose(loss: MillraceError, sent: number): void {
     this.#loss ??= loss
-    for (const { reject } of this.#lowestWaiters.values()) reject(loss)
+    for (const waiters of this.#lowestWaiters.values()) for (const { reject } of waiters) reject(loss)
     this.#lowestWaiters.clear()
     const waiting = this.#durableWaiters
     this.#durableWaiters = waiting.filter(({ next }) => next <= sent)

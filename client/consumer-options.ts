@@ -105,7 +105,10 @@ export interface Consumer<R> extends AsyncIterable<GroupRecord<R>>, AsyncDisposa
    * the lowest record that is not finished. Resolves after `close`; rejects with what ends it.
    */
   run(handle: (record: GroupRecord<R>) => unknown, options?: RunOptions): Promise<void>
-  /** Gives no more records of these partitions, or of all that are assigned now, and asks the broker for none. */
+  /**
+   * Gives no more records of these partitions, or of all that are assigned now, and asks the broker for none. A `run` still handles
+   * those that already wait for a handler: up to eight for each of its `concurrency`.
+   */
   pause(partitions?: readonly TopicPartition[]): void
   /** The opposite. */
   resume(partitions?: readonly TopicPartition[]): void

@@ -111,7 +111,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
   batches(): AsyncGenerator<GroupBatch<ReadRecord>, undefined, undefined> {
     return this.#loop(async (partition) => {
       const { given, nextOffset, appendTime } = partition.takeBatch()
-      const records = await Promise.all(given.map((one) => this.#recordOf(one)))
+      const records = await Promise.all(given.map(async (one) => this.#recordOf(one)))
       const last = records.at(-1) as ConsumedRecord
       const value = {
         topic: last.topic,

@@ -1,26 +1,48 @@
 import type { Clock } from './clock.js'
 
-/**
- * A pause that ends early when one of the signals aborts: by throwing the reason of `signal`, or just so when `hurry` does.
- */
+/** Says once that something ends. Any number may listen; of an AbortSignal with more than ten listeners Node warns. */
+export class Ending {
+  #isOver = false
+  readonly #listeners = new Set<() => void>()
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  end(): void {
+    this.#isOver = true
+    for (const listener of [...this.#listeners]) listener()
+    this.#listeners.clear()
+  }
+
+  listen(listener: () => void): void {
+    this.#listeners.add(listener)
+  }
+
+  unlisten(listener: () => void): void {
+    this.#listeners.delete(listener)
+  }
+}
+
+/** A pause that ends early: by throwing the reason of `signal` when that aborts, or just so when `hurry` says so. */
 export function pause(
   ms: number,
   clock: Clock,
-  { signal, hurry }: { signal: AbortSignal | undefined; hurry: AbortSignal },
+  { signal, hurry }: { signal: AbortSignal | undefined; hurry: Ending },
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)
-    if (hurry.aborted) return resolve()
+    if (hurry.isOver) return resolve()
     const end = (): void => {
       timer.cancel()
       signal?.removeEventListener('abort', end)
-      hurry.removeEventListener('abort', end)
+      hurry.unlisten(end)
       if (signal?.aborted) reject(signal.reason)
       else resolve()
     }
     const timer = clock.setTimer(end, ms)
     signal?.addEventListener('abort', end, { once: true })
-    hurry.addEventListener('abort', end, { once: true })
+    hurry.listen(end)
   })
 }
 

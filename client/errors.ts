@@ -18,3 +18,13 @@ export function asMillraceError(error: unknown): MillraceError {
     cause: error,
   })
 }
+
+/**
+ * The end of the partition is past the offset that was expected. Where an earlier attempt would have been recognised, the record is
+ * not there, then, and cannot get there any more.
+ */
+export function isOffsetPassed({ code, details }: MillraceError): boolean {
+  return (
+    code === 'EXPECTED_OFFSET_CONFLICT' && Number(details?.actualOffset) > Number(details?.expectedOffset)
+  )
+}

@@ -1,6 +1,7 @@
 import type { MemberId } from '../protocol/ids.js'
 import { ACKNOWLEDGEMENT, type Acknowledgeable, type CarriedAck } from './acknowledgement.js'
 import type { GivenRecord } from './consumer-partition.js'
+import { illegalArgument } from './errors.js'
 import type { Headers, ReadRecord } from './topic.js'
 
 /** Where a record was first. */
@@ -81,12 +82,22 @@ export class ConsumedRecord implements GroupRecord<ReadRecord> {
   }
 
   /** In a run it waits until the records before it are finished: the cursor must not pass them. */
-  [ACKNOWLEDGEMENT](): CarriedAck | Promise<CarriedAck> {
+  [ACKNOWLEDGEMENT](together: readonly Acknowledgeable[]): CarriedAck | Promise<CarriedAck> {
     const { partition, offset } = this.#given
     if (partition.state === 'lost') throw partition.lossError()
-    return this.#host.isLoop
-      ? this.#carried()
-      : partition.cursor.whenLowest(offset).then(() => this.#carried())
+    if (this.#host.isLoop) return this.#carried()
+    if (together.some((other) => other instanceof ConsumedRecord && this.#isBehind(other))) {
+      const { topic, partition } = this
+      throw illegalArgument(
+        `topic "${topic}", partition ${partition}: in a run an atomic write acknowledges one record of a partition, since each waits until those before it are finished`,
+      )
+    }
+    return partition.cursor.whenLowest(offset).then(() => this.#carried())
+  }
+
+  #isBehind(other: ConsumedRecord): boolean {
+    const given = other.#given
+    return given.partition === this.#given.partition && given.offset < this.#given.offset
   }
 
   #carried(): CarriedAck {

@@ -16,6 +16,7 @@ import { asMillraceError } from './errors.js'
 import type { Link, MemberTarget } from './link.js'
 import type { Metadata } from './metadata.js'
 import { QueueCredit } from './queue-credit.js'
+import type { QueueMembershipHost } from './queue-host.js'
 import { LeaseKeeper } from './queue-lease-keeper.js'
 import { type HeldJob, QueueLeases } from './queue-leases.js'
 import { QueueSettlements, type Settlement } from './queue-settlements.js'
@@ -33,15 +34,6 @@ export interface QueueMembershipOptions {
   readonly prefetch: number
   readonly prefetchBytes: number
   readonly sessionTimeoutMs: number
-}
-
-export interface QueueMembershipHost {
-  /** There are jobs to take. */
-  arrived(): void
-  /** One job less is in hand. */
-  settled(): void
-  /** It cannot go on. */
-  failed(error: unknown): void
 }
 
 const RETRY_BASE_MS = 50
@@ -175,6 +167,8 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
         this.#begin(link, joined)
       },
       failed: (error) => {
+        // A client that is closed hears of no link that goes down.
+        if (!link.isOpen) this.#onChange?.()
         if (isStale() || !link.isOpen) return
         this.#isJoining = false
         this.#onChange?.()
@@ -309,7 +303,10 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
         this.#host.settled()
       },
       failed: () => {
-        if (job.state === 'carried') job.state = 'started'
+        if (job.state !== 'carried') return
+        job.state = 'started'
+        // The broker has taken back what was held when the queue was left.
+        if (this.#leaving !== undefined) this.#lose(job, leftError())
       },
     }
   }
@@ -395,3 +392,5 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
 }
 
 const LEFT_TEXT = 'the worker left the queue'
+
+const leftError = (): MillraceError => new MillraceError('LEASE_LOST', { message: LEFT_TEXT })

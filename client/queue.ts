@@ -184,6 +184,7 @@ export class WorkQueue implements Queue {
       // The next one need not wait for the disk.
       const settled: Promise<void> = settle()
         .catch((error: unknown) => onFailed?.(error, job))
+        .catch((error: unknown) => this.fail(error))
         .finally(() => settling.delete(settled))
       settling.add(settled)
       if (settling.size >= SETTLING_MAX) await settled

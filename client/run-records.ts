@@ -6,7 +6,7 @@ import type { Clock } from './clock.js'
 import type { RunSettings } from './consumer-options.js'
 import type { ConsumerPartition, GivenRecord } from './consumer-partition.js'
 import type { ConsumerReader } from './consumer-reader.js'
-import { pause } from './deadline.js'
+import { Ending, pause } from './deadline.js'
 import { OrderedLanes } from './ordered-lanes.js'
 import type { Random } from './random.js'
 import type { ReadRecord } from './topic.js'
@@ -36,7 +36,7 @@ export class RecordRunner {
   readonly #waitingMax: number
   readonly #givingUp = new Set<Promise<void>>()
   /** Ends the pauses before another try. */
-  readonly #ending = new AbortController()
+  readonly #ending = new Ending()
   #whenRoom: (() => void) | undefined
   #whenDone: (() => void) | undefined
 
@@ -63,7 +63,7 @@ export class RecordRunner {
       }
     } finally {
       this.#lanes.drop(() => true)
-      this.#ending.abort()
+      this.#ending.end()
       await this.#grace()
     }
   }
@@ -76,7 +76,7 @@ export class RecordRunner {
 
   /** The reader has ended. */
   ended(): void {
-    this.#ending.abort()
+    this.#ending.end()
     this.#wakeUp()
   }
 
@@ -115,8 +115,8 @@ export class RecordRunner {
         return undefined
       } catch (error) {
         if (tries > settings.retries) return { error, tries }
-        await pause(backoff.nextDelayMs(), clock, { signal: undefined, hurry: this.#ending.signal })
-        if (this.#ending.signal.aborted || given.partition.state !== 'reading') return { error, tries }
+        await pause(backoff.nextDelayMs(), clock, { signal: undefined, hurry: this.#ending })
+        if (this.#ending.isOver || given.partition.state !== 'reading') return { error, tries }
       }
     }
   }

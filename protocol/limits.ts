@@ -41,6 +41,10 @@ export const HARD_LIMITS = {
   groupNameCharsMax: 200,
   /** Topics of one member. */
   groupTopicsMax: 1_000,
+  /** Members of one group, those included that are away and may come back. */
+  groupMembersMax: 10_000,
+  /** Members that one connection speaks for. */
+  membersPerConnectionMax: 1_000,
   groupsPerPageMax: 1_000,
   /** Partitions in one frame, of each of its lists. */
   partsPerFrameMax: 10_000,

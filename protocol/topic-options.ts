@@ -77,9 +77,9 @@ export function illegalTopicOptions(
   clear: readonly string[] = [],
 ): string | undefined {
   const { dedupWindowMs } = patch
-  const { dedupWindowMsMin } = HARD_LIMITS
-  if (dedupWindowMs !== null && dedupWindowMs < dedupWindowMsMin) {
-    return `dedupWindowMs is ${dedupWindowMs}, at least ${dedupWindowMsMin} is allowed`
+  const { dedupWindowMsMin, dedupWindowMsMax } = HARD_LIMITS
+  if (dedupWindowMs !== null && (dedupWindowMs < dedupWindowMsMin || dedupWindowMs > dedupWindowMsMax)) {
+    return `dedupWindowMs is ${dedupWindowMs}, ${dedupWindowMsMin} to ${dedupWindowMsMax} are allowed`
   }
   for (const name of ['maxAgeMs', 'maxBytes', 'cursorIdleMs', 'maxLagBytes'] as const) {
     if (patch[name] === 0) return `${name} is 0: leave it out, or clear it, for no bound`

@@ -159,7 +159,12 @@ export class Coordinator {
   }
 
   reset(args: Body<ResetCursors>): Promise<Body<CursorsReset>> {
-    return this.#turns.run(args.group, () => this.#admin.reset(args))
+    return this.#turns.run(args.group, async () => {
+      const reset = await this.#admin.reset(args)
+      const group = this.#shard.groups.state.groupsByName.get(args.group)
+      if (group?.kind === 'queue' && !args.dryRun) this.#queues.wasReset(group.groupId)
+      return reset
+    })
   }
 
   deleteGroup(args: Body<DeleteGroup>): Promise<void> {

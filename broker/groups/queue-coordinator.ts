@@ -127,6 +127,17 @@ export class QueueCoordinator {
     for (const queue of this.#queues.values()) queue.closed(link, this.#options.patience.nowMs())
   }
 
+  /**
+   * The queue was begun anew while nobody was in it: what still goes on, as dead letters that could not be written, is of
+   * the queue as it was.
+   */
+  wasReset(groupId: number): void {
+    const queue = this.#queues.get(groupId)
+    if (queue === undefined || queue.members.size > 0) return
+    queue.stop(new MillraceError('UNKNOWN_MEMBER'))
+    this.#queues.delete(groupId)
+  }
+
   /** To be called often: members that are away or silent for too long are expelled. */
   tick(heldUpMs: number): void {
     const nowMs = this.#options.patience.nowMs()

@@ -1,3 +1,4 @@
+import type { MemberId } from '../../protocol/ids.js'
 import { joined, OffsetRanges } from '../shard/offset-ranges.js'
 import {
   type OffsetRange,
@@ -9,6 +10,24 @@ import {
   type QueueReturn,
   type QueueState,
 } from '../shard/queue-state.js'
+import type { DeadJob, Delivery, Settlement } from './queue-events.js'
+
+/** Leases to be taken back from a member. */
+export interface HandBack {
+  readonly memberId: MemberId
+  /** Leases from this id on are none of its business: they were given later. */
+  readonly below: number
+  readonly keep: ReadonlySet<number>
+  readonly counts: boolean
+}
+
+/** What is told once a decided move is durable. */
+export interface Outcome<Item extends Settlement> {
+  readonly answers: { item: Item; deadline?: number }[]
+  readonly refusals: { item: Item; code: 'LEASE_LOST' | 'ACK_OUT_OF_RANGE' }[]
+  readonly deliveries: Delivery[]
+  readonly dead: DeadJob[]
+}
 
 /** A move while it is being decided. */
 export class QueueDraft {
@@ -23,6 +42,8 @@ export class QueueDraft {
   frontier: number
   nextLeaseId: number
   reason: QueueReason = QUEUE_REASON.settled
+  /** Ranges that were gone through for it. */
+  work = 0
 
   constructor(queue: QueueState, time: number) {
     this.queue = queue

@@ -51,7 +51,10 @@ export interface PartitionOwner {
   /** It has work, and wants demand. */
   hungry(part: Part): void
   unused(members: readonly MemberDemand[]): void
-  deliver(memberId: MemberId, frame: DeliveryFrame): void
+  /** Which of its connections the member has, as it counts them; undefined: it is gone. */
+  attemptOf(memberId: MemberId): number | undefined
+  /** Unless the member has come back with another connection since: what it did not name then was taken back. */
+  deliver(to: { memberId: MemberId; attempt: number | undefined }, frame: DeliveryFrame): void
   /** Nothing goes on in the partition: its topic is gone, or the group, or the shard. */
   ended(part: Part, reason: MillraceError): void
 }
@@ -313,12 +316,14 @@ export class QueuePartition {
 
   async #deliver(delivery: Delivery): Promise<void> {
     const { metrics, slicer, warn } = this.#environment
+    const { memberId } = delivery
+    const to = { memberId, attempt: this.#owner.attemptOf(memberId) }
     const jobs = delivery.ranges.reduce((sum, { from, to }) => sum + to - from, 0)
     metrics.count('jobsDelivered', jobs)
     metrics.count('jobsRedelivered', delivery.counts.length)
     try {
       const frames = await deliveryFrames(delivery, { reads: this.#decidedReads, slicer, ...this.#at })
-      for (const frame of frames) this.#owner.deliver(delivery.memberId, frame)
+      for (const frame of frames) this.#owner.deliver(to, frame)
     } catch (error) {
       // The lease stands: it runs out, and the jobs come again.
       warn(`work queue "${this.#owner.name}": jobs cannot be delivered`, error)

@@ -12,6 +12,7 @@ import type { PartitionName } from '../shard/state.js'
 import { AckGather, type AckResults, type MemberAck } from './ack-gather.js'
 import type { AssignedPart, GroupEffect, GroupEvent, GroupTopics, Move } from './consumer-events.js'
 import { ConsumerGroup } from './consumer-group.js'
+import { checkMembers } from './member-limit.js'
 import type { MemberLink } from './member-link.js'
 import { type Part, partOf, placeOf } from './part.js'
 import type { PatientClock } from './patient-clock.js'
@@ -103,7 +104,7 @@ export class RunningGroup {
     return this.#links.has(memberId)
   }
 
-  /** Throws MEMBER_EXISTS for an id that is taken, FENCED for a member that stayed away for too long. */
+  /** Throws MEMBER_EXISTS for an id that is taken, FENCED for a member that stayed away for too long, LIMIT_REACHED. */
   join(joining: JoiningMember, link: MemberLink): void {
     const { memberId, attempt, topicIds: topics, ifNoCursor, sessionTimeoutMs, held } = joining
     const { clock, store } = this.#environment
@@ -115,6 +116,7 @@ export class RunningGroup {
         message: 'the member was away for too long: its partitions are taken',
       })
     }
+    if (known === undefined) checkMembers(this.#group.members.size)
     this.#links.set(memberId, { link, heardAtMs: clock.monotonic(), excusedMs: 0 })
     const message = 'a newer connection of this member took its place'
     before?.end(new MillraceError('FENCED', { message }))

@@ -4,6 +4,7 @@ import type { MemberId, TopicId } from '../../protocol/ids.js'
 import type { IfNoCursor } from '../../protocol/messages/group.js'
 import type { GroupView } from '../shard/group-requests.js'
 import type { OffsetRange } from '../shard/queue-state.js'
+import { checkMembers } from './member-limit.js'
 import { type Part, partOf } from './part.js'
 import type { DeliveryFrame, DeliveryHead } from './queue-delivery.js'
 import type { MemberDemand } from './queue-events.js'
@@ -96,9 +97,10 @@ export class RunningQueue implements PartitionOwner {
     return this.#partitions.values()
   }
 
-  /** Throws MEMBER_EXISTS for an id that is taken by a connection as new as this one. */
+  /** Throws MEMBER_EXISTS for an id that is taken by a connection as new as this one, LIMIT_REACHED. */
   checkJoin({ memberId, attempt }: Pick<JoiningWorker, 'memberId' | 'attempt'>): void {
     const known = this.#workers.get(memberId)
+    if (known === undefined) checkMembers(this.#workers.size)
     if (known?.link !== undefined && attempt <= known.attempt) throw new MillraceError('MEMBER_EXISTS')
   }
 
@@ -164,8 +166,9 @@ export class RunningQueue implements PartitionOwner {
       unsentBytes: 0,
     })
     const retries = topicIds.flatMap((topicId) => this.#retryTopicOf(topicId) ?? [])
+    const leases = leasesByPart(heldLeases)
     for (const partition of this.#partitions.values()) {
-      const held = heldLeases.filter((lease) => partOf(lease.topicId, lease.partition) === partition.part)
+      const held = leases.get(partition.part) ?? []
       if (before !== undefined || held.length > 0 || partition.hasLeaseOf(memberId)) {
         partition.step({ type: 'away', memberId })
         partition.step({ type: 'back', memberId, held })
@@ -273,9 +276,16 @@ export class RunningQueue implements PartitionOwner {
     this.#allot()
   }
 
-  deliver(memberId: MemberId, { head, payloads, bytes, release }: DeliveryFrame): void {
+  attemptOf(memberId: MemberId): number | undefined {
+    return this.#workers.get(memberId)?.attempt
+  }
+
+  deliver(
+    { memberId, attempt }: { memberId: MemberId; attempt: number | undefined },
+    { head, payloads, bytes, release }: DeliveryFrame,
+  ): void {
     const worker = this.#workers.get(memberId)
-    if (worker?.link === undefined) {
+    if (worker?.link === undefined || worker.attempt !== attempt) {
       release()
       return
     }
@@ -320,6 +330,20 @@ export class RunningQueue implements PartitionOwner {
       }
     })
   }
+}
+
+type HeldLease = JoiningWorker['heldLeases'][number]
+
+/** There may be thousands of both leases and partitions. */
+function leasesByPart(heldLeases: readonly HeldLease[]): Map<Part, HeldLease[]> {
+  const leases = new Map<Part, HeldLease[]>()
+  for (const lease of heldLeases) {
+    const part = partOf(lease.topicId, lease.partition)
+    const others = leases.get(part)
+    if (others === undefined) leases.set(part, [lease])
+    else others.push(lease)
+  }
+  return leases
 }
 
 const FENCED_BY_ITSELF = {

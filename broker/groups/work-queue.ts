@@ -8,16 +8,8 @@ import type { MemberId } from '../../protocol/ids.js'
 import { clip, joined, type OffsetRange, OffsetRanges, split } from '../shard/offset-ranges.js'
 import { QUEUE_REASON, type QueueMove, type QueueState, RANGE } from '../shard/queue-state.js'
 import { BACKOFF_MS_MIN, backoffMs } from './backoff.js'
-import { QueueDraft } from './queue-draft.js'
-import type {
-  DeadJob,
-  Delivery,
-  MemberDemand,
-  QueueEffect,
-  QueueEvent,
-  QueueView,
-  Settlement,
-} from './queue-events.js'
+import { type HandBack, type Outcome, QueueDraft } from './queue-draft.js'
+import type { MemberDemand, QueueEffect, QueueEvent, QueueView, Settlement } from './queue-events.js'
 import { QueueHand, readyRanges } from './queue-hand.js'
 import { countsOf, demandOf, shareOut } from './queue-share.js'
 
@@ -31,25 +23,11 @@ export interface WorkQueueOptions {
 /** One read reaches over so many offsets to find more that was given back. */
 const SCATTERED_RECORDS = 1000
 
+/** Ranges that the settlements of one move go through, about: what else was asked waits for the next move. */
+const MOVE_WORK_MAX = 10_000
+
 const REASON_EXPIRED = 'the lease ran out'
 const REASON_LOST = 'the worker was lost'
-
-/** Leases to be taken back from a member. */
-interface HandBack {
-  readonly memberId: MemberId
-  /** Leases from this id on are none of its business: they were given later. */
-  readonly below: number
-  readonly keep: ReadonlySet<number>
-  readonly counts: boolean
-}
-
-/** What is told once a decided move is durable. */
-interface Outcome<Item extends Settlement> {
-  readonly answers: { item: Item; deadline?: number }[]
-  readonly refusals: { item: Item; code: 'LEASE_LOST' | 'ACK_OUT_OF_RANGE' }[]
-  readonly deliveries: Delivery[]
-  readonly dead: DeadJob[]
-}
 
 /** Not re-entrant. */
 export class WorkQueue<Item extends Settlement> {
@@ -141,8 +119,16 @@ export class WorkQueue<Item extends Settlement> {
     const outcome: Outcome<Item> = { answers: [], refusals: [], deliveries: [], dead: [] }
     const draft = new QueueDraft(queue, time)
     this.#outcome = outcome
-    for (const item of this.#settlements.splice(0)) this.#settle(item, draft, outcome)
-    for (const handBack of this.#handBacks.splice(0)) this.#takeBack(handBack, draft, outcome)
+    let settled = 0
+    for (const item of this.#settlements) {
+      if (draft.work >= MOVE_WORK_MAX) break
+      this.#settle(item, draft, outcome)
+      settled++
+    }
+    this.#settlements.splice(0, settled)
+    // What a member said before it went comes first.
+    if (this.#settlements.length === 0)
+      for (const handBack of this.#handBacks.splice(0)) this.#takeBack(handBack, draft, outcome)
     this.#expire(draft, outcome)
     this.#claim(draft, outcome)
     this.#hand.clear()
@@ -279,7 +265,7 @@ export class WorkQueue<Item extends Settlement> {
       outcome.refusals.push({ item, code: 'ACK_OUT_OF_RANGE' })
     } else if (item.kind === 'extend') {
       this.#extend(item, draft, outcome)
-    } else if (!queue.isLeased(item, time) || draft.taken.overlaps(item) || this.#buried.overlaps(item)) {
+    } else if (draft.taken.overlaps(item) || this.#buried.overlaps(item) || !queue.isLeased(item, time)) {
       outcome.refusals.push({ item, code: 'LEASE_LOST' })
     } else if (item.kind === 'ack') {
       draft.ack(item)
@@ -300,6 +286,7 @@ export class WorkQueue<Item extends Settlement> {
     const { queue, time } = draft
     let deadline = Number.POSITIVE_INFINITY
     for (const range of queue.overlapping(item)) {
+      draft.work++
       const part = clip(range, item)
       const isTheirs = range.leaseId === item.leaseId && range.memberId === item.memberId && range.time > time
       if (!isTheirs || range.kind !== RANGE.leased) continue
@@ -348,6 +335,7 @@ export class WorkQueue<Item extends Settlement> {
     const { draft, outcome, reason } = how
     const dead: number[] = []
     for (const range of draft.queue.overlapping(within)) {
+      draft.work++
       for (const rest of this.#untouched(clip(range, within), draft)) {
         for (const part of split(rest, this.#started)) {
           const counted = how.isCounted(part)

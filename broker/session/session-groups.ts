@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/error-codes.js'
+import { HARD_LIMITS } from '../../protocol/limits.js'
 import { GroupLink, type GroupLinkOptions } from './group-link.js'
 import type { GroupsFace, Membership, Refusals } from './groups-face.js'
 
@@ -22,8 +23,13 @@ export class SessionGroups implements Omit<GroupsFace, 'join'> {
     this.#options = options
   }
 
-  /** `answer` is called before anything else goes to the member. */
+  /** `answer` is called before anything else goes to the member. Rejects with LIMIT_REACHED, too. */
   async join(args: Arguments<'join'>, answer: (joined: Awaited<Answer<'join'>>) => void): Promise<void> {
+    const { membersPerConnectionMax } = HARD_LIMITS
+    if (this.#links.size + this.#joining.size >= membersPerConnectionMax)
+      throw new MillraceError('LIMIT_REACHED', {
+        message: `the connection has ${membersPerConnectionMax} members, as many as are allowed`,
+      })
     const link: GroupLink = new GroupLink({ ...this.#options(), onEnd: () => this.#forget(link) })
     this.#joining.add(link)
     try {

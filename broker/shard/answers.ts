@@ -4,6 +4,11 @@ import type { AnswerRow } from '../manifest/rows.js'
 // Part of the state's definition, so constants.
 export const ANSWERS_MAX = 65_536
 export const ANSWER_KEPT_MS = 600_000
+/** Of all answers together: one that names thousands of duplicates weighs what thousands of others do. */
+export const ANSWERS_BYTES_MAX = 64 * 1024 * 1024
+const ANSWER_OVERHEAD_BYTES = 200
+const LIST_BYTES = 48
+const VALUE_BYTES = 8
 
 /** The answers of the newest atomic writes, so that a retry gets the first one. */
 export class Answers {
@@ -13,9 +18,15 @@ export class Answers {
   /** Oldest first, from `#head` on: a map finds its oldest only past all that were deleted. */
   #queue: AnswerRow[] = []
   #head = 0
+  #bytes = 0
 
   get size(): number {
     return this.#rows.size
+  }
+
+  /** Memory, about: counted the same way whether an answer was just given, replayed or loaded. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   get(requestId: RequestId): AnswerRow | undefined {
@@ -37,13 +48,16 @@ export class Answers {
     if (namesake !== undefined) {
       this.#queue = this.rows().filter((row) => row !== namesake)
       this.#head = 0
+      this.#bytes -= bytesOf(namesake)
       evicted.push(namesake)
     }
     const added: AnswerRow = { ...answer, order: ++this.order }
     this.load(added)
     for (let oldest = this.#queue[this.#head]; oldest !== undefined; oldest = this.#queue[this.#head]) {
-      if (this.size <= ANSWERS_MAX && oldest.time >= answer.time - ANSWER_KEPT_MS) break
+      const isTooMuch = this.size > ANSWERS_MAX || (this.#bytes > ANSWERS_BYTES_MAX && oldest !== added)
+      if (!isTooMuch && oldest.time >= answer.time - ANSWER_KEPT_MS) break
       this.#head++
+      this.#bytes -= bytesOf(oldest)
       this.#rows.delete(oldest.requestId)
       evicted.push(oldest)
     }
@@ -58,5 +72,15 @@ export class Answers {
   load(row: AnswerRow): void {
     this.#rows.set(row.requestId, row)
     this.#queue.push(row)
+    this.#bytes += bytesOf(row)
   }
+}
+
+const bytesOf = ({ result }: AnswerRow): number => ANSWER_OVERHEAD_BYTES + bytesIn(result)
+
+function bytesIn(value: unknown): number {
+  if (!Array.isArray(value)) return VALUE_BYTES
+  let bytes = LIST_BYTES
+  for (const each of value) bytes += bytesIn(each)
+  return bytes
 }

@@ -9,6 +9,13 @@ export function answerRequest(
 ): void {
   if (requestId === null) return
   const row = { requestId, order: state.requestOrder++, ...given }
+  // The id was used for a request of another kind before: that row goes first, or its age and its deletion would be lost.
+  const namesake = state.requests.get(requestId)
+  if (namesake !== undefined) {
+    state.requests.delete(requestId)
+    state.overlay.requests.delete(namesake)
+    state.overlay.deletedRequests.push(requestId)
+  }
   state.requests.set(requestId, row)
   state.overlay.requests.add(row)
   if (state.requests.size <= REQUESTS_KEPT) return

@@ -103,6 +103,7 @@ export class CursorExpiry {
         })
         if (idle.length === 0) return nothing
         for (const at of idle) {
+          group.queues.get(partitionKey(at))?.takeAll(state.applied.sequence + 1)
           const cursor = group.cursors.get(partitionKey(at))
           if (cursor !== undefined) cursor.cutMember = null
         }

@@ -4,6 +4,7 @@ import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { ChangeLog } from './change-log.js'
 import type { Command } from './commands.js'
+import { Crossings } from './crossings.js'
 import { CursorExpiry } from './cursor-expiry.js'
 import { DiskWatermark } from './disk-watermark.js'
 import type { Change } from './group-commit.js'
@@ -33,6 +34,8 @@ export interface HousekeepingOptions {
 }
 
 const INTERVAL_MS = 1000
+/** Tables double: the last quarter of the memory may be too little for it. */
+const DEDUP_SURE_SHARE = 0.75
 
 /** Does once a second what no request brings about: looks at the disk, and deletes what is due. */
 export class Housekeeping {
@@ -44,6 +47,7 @@ export class Housekeeping {
   readonly #cursors: CursorExpiry
   readonly #startedAt: number
   readonly #downMs: number
+  readonly #fullness = new Crossings()
   #isLive: IsLive = () => false
   #timer: Timer | undefined
   #stopped = false
@@ -105,8 +109,21 @@ export class Housekeeping {
     this.#lags.run(uptime)
     await this.#retention.run(time())
     await this.#cursors.run(uptime)
+    this.#warnOfDedupMemory()
     log.tellCursors(time())
     if (log.isWaiting) flushLog()
+  }
+
+  /** At the cap, batches with dedup ids are refused: time to say it before. */
+  #warnOfDedupMemory(): void {
+    const { state, limits, warn } = this.#options
+    const { bytes, ids } = state.dedup
+    const { dedupBytesMax } = limits
+    if (this.#fullness.crossed('dedup', bytes / (DEDUP_SURE_SHARE * dedupBytesMax))) {
+      const message = `${ids} dedup ids take ${bytes} bytes of ${dedupBytesMax}: at the cap, records with ids are refused`
+      warn(`${message}; shorten the topics' dedupWindowMs or raise dedupBytesMax`, undefined)
+    }
+    this.#fullness.endRound()
   }
 
   /** These commands were applied. With room on the disk the next flush of the manifest is soon enough for files to go. */

@@ -274,6 +274,11 @@ export class QueueState {
     cut.nextLeaseId = Math.max(cut.nextLeaseId, move.nextLeaseId)
   }
 
+  /** Notes in the twin that the queue begins anew, or goes, with this group: no lease of it is held any more. */
+  takeAll(sequence: number): void {
+    this.cutOf(sequence).taken.add({ from: this.floor, to: this.frontier })
+  }
+
   /** New offsets are ready at once, so that one that no list of the command names is not lost. */
   #grow(frontier: number): void {
     if (!(frontier > this.frontier)) return

@@ -144,9 +144,11 @@ export class PartitionReader {
     metrics.count('walReads')
     try {
       const read = await segments.read(first.segment, bytes, first.position)
-      // The segment went while we waited: what we want is in a chunk by now, or the topic is gone.
       if (read === undefined) {
         release()
+        // Segments go once all is sealed, and then the tail no longer has the entry; or the WAL was closed under it.
+        const isStillThere = partition.tail.at(partition.tail.indexOf(request.offset)) === first
+        if (isStillThere && this.partition(request) === partition) throw new MillraceError('SHUTTING_DOWN')
         return await this.read(request)
       }
       const buffers = run.map((entry) => {

@@ -219,6 +219,7 @@ export class ShardGroups {
       }
       const epoch = (group?.epoch ?? 0) + 1
       for (const { to, ...at } of done) {
+        group?.queues.get(partitionKey(at))?.takeAll(state.applied.sequence + 1)
         const cursor = group?.cursors.get(partitionKey(at))
         if (cursor === undefined) continue
         cursor.cutOffset = to
@@ -248,6 +249,7 @@ export class ShardGroups {
       if (partitions.length === 0) return { commands: [], result: undefined }
       if (!claim(claimed, ...partitions.map((at) => queueClaim(groupId, at)))) return undefined
       for (const at of partitions) {
+        group.queues.get(partitionKey(at))?.takeAll(this.#state.applied.sequence + 1)
         const cursor = group.cursors.get(partitionKey(at))
         if (cursor !== undefined) cursor.cutMember = null
       }
@@ -292,8 +294,12 @@ export class ShardGroups {
     const state = this.#state
     return this.#submit(({ claimed }) => {
       if (!claim(claimed, groupClaim(ack.groupId), `request ${requestId}`)) return undefined
-      const before = state.answers.get(requestId)?.result as { offset: number } | undefined
-      if (before !== undefined) return { commands: [], result: before }
+      const before = state.answers.get(requestId)?.result as { offset?: number } | undefined
+      if (before?.offset !== undefined) return { commands: [], result: { offset: before.offset } }
+      if (before !== undefined)
+        throw new MillraceError('ILLEGAL_ARGUMENT', {
+          message: 'the request id was used for another request',
+        })
       const cursor = ownedCursor(state, ack)
       if (ack.offset <= cursor.cutOffset) throw new MillraceError('ALREADY_ACKED')
       const { assignedEnd } = knownPartition(state, letter)

@@ -290,6 +290,19 @@ describe('an atomic write with jobs', () => {
     expect(job?.signal.aborted).toBe(false)
   })
 
+  it('are lost with the queue that was left while it was under way', async () => {
+    const abort = new AbortController()
+    const loop = client.queue(Orders, { group: 'work', signal: abort.signal })
+    broker.script = ({ name }) => (name === 'ATOMIC' ? 'ignore' : undefined)
+    const { value: job } = await loop.next()
+    const writing = client.atomic({ acks: [job as Job] }, { deliveryTimeoutMs: 200 })
+    await expect.poll(() => broker.countOf('ATOMIC')).toBe(1)
+    abort.abort(new Error('stop'))
+    expect((await failureOf(writing)).code).toBe('TIMEOUT')
+    expect(job?.signal.aborted).toBe(true)
+    expect((await failureOf((job as Job).nack())).code).toBe('LEASE_LOST')
+  })
+
   it('is all that a run needs to do: the job is not acknowledged twice', async () => {
     const loop = client.queue(Orders, { group: 'work' })
     const failures: unknown[] = []

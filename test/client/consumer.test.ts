@@ -12,6 +12,7 @@ import {
   type Topic,
   text,
 } from '../../client/index.js'
+import type { TopicId } from '../../protocol/ids.js'
 import type { Credit, JoinGroup, Subscribe } from '../../protocol/messages/index.js'
 import { type Request, ScriptedBroker, type Verdict } from '../support/scripted-broker.js'
 
@@ -415,6 +416,27 @@ describe('leaving the loop', () => {
     }
     expect(group().cursor('lines')).toBe(5)
     await eventually(() => group().members.size).toBe(0)
+  })
+
+  it('settles `acked` of a record whose partition went while its ack was on the way', async () => {
+    await write(numbered(1))
+    const { topicId } = broker.topics.get('lines') as { topicId: TopicId }
+    broker.script = async ({ name, connection }) => {
+      if (name === 'JOIN_GROUP' && connection > 1) return 'ignore'
+      if (name !== 'ACK') return undefined
+      group().askBack({ topicId, partition: 0 })
+      await sleep(50)
+      return 'cut'
+    }
+    let acked: Promise<void> | undefined
+    const { done } = follow(consume(Lines), (record) => {
+      acked = record.acked()
+      return acked
+    })
+    done.catch(() => {})
+    await eventually(() => broker.countOf('JOIN_GROUP')).toBe(2)
+    await client.close({ drainMs: 20 })
+    expect((await failureOf(acked as Promise<void>)).code).toBe('CLOSED')
   })
 
   it('says when acks that were given may not count, since the broker is gone', async () => {

@@ -111,6 +111,22 @@ describe('a record with an expected offset', () => {
     expect(await valuesIn()).toEqual(['a'])
   })
 
+  it('is known not to be written when another took its offset while its connection was lost', async () => {
+    const other = connect(broker.url)
+    broker.script = async ({ name, count }) => {
+      if (name !== 'PRODUCE_CHECKED' || count > 1) return undefined
+      await other.producer(Lines).send({ value: 'b' })
+      return 'cut'
+    }
+    const producer = client.producer(Lines, { name: 'writer' })
+    const error = await failureOf(producer.send({ value: 'a' }, { expectedOffset: 0 }))
+    expect([error.code, error.outcome]).toEqual(['EXPECTED_OFFSET_CONFLICT', 'notWritten'])
+    // One with a name cannot take a new identity: it has to be sure of the sequence.
+    await producer.send({ value: 'c' }, { expectedOffset: 1 })
+    expect(await valuesIn()).toEqual(['b', 'c'])
+    await other.close()
+  })
+
   it('has an unknown outcome when it was sent twice without a sequence', async () => {
     broker.script = ({ name, count }) =>
       name === 'PRODUCE_CHECKED' && count === 1 ? 'loseAnswer' : undefined

@@ -274,6 +274,8 @@ describe('settings of a topic', () => {
     ]) {
       expect((await failureOf(client.alterTopic(Orders, settings))).code).toBe('ILLEGAL_ARGUMENT')
     }
+    const none = defineTopic({ name: 'none', key: text(), value: text() })
+    expect((await failureOf(client.createTopic(none, { dedupWindowMs: 0 }))).code).toBe('ILLEGAL_ARGUMENT')
   })
 
   it('are told by listing and describing, with the defaults of an older broker', async () => {

@@ -153,6 +153,22 @@ describe('the loop of a work queue', () => {
     expect(Date.now() - startedAt).toBeLessThan(1_000)
   })
 
+  it('ends on break when the client is closed while it joins again', async () => {
+    await write(1)
+    broker.script = ({ name, connection }) => (name === 'JOIN_GROUP' && connection > 1 ? 'ignore' : undefined)
+    const loop = (async () => {
+      for await (const _ of client.queue(Mails, { group: 'mail' })) {
+        broker.cutAll()
+        await until(() => broker.countOf('JOIN_GROUP') === 2)
+        break
+      }
+    })()
+    await until(() => broker.countOf('JOIN_GROUP') === 2)
+    await pause(20)
+    await client.close({ drainMs: 20 })
+    await loop
+  })
+
   it('throws what ends it', async () => {
     const error = await failureOf(
       client.queue(defineTopic({ name: 'none', key: text(), value: text() }), { group: 'g' }).next(),
@@ -566,6 +582,19 @@ describe('run', () => {
     abort.abort(new Error('stop'))
     await expect(running).rejects.toThrow('stop')
     expect(queue.jobs.map(({ count }) => count)).toEqual([1, 0, 0, 0])
+  })
+
+  it('ends with what `onFailed` throws, about an acknowledgement too', async () => {
+    await write(1)
+    broker.script = ({ name, count }) =>
+      name === 'QUEUE_SETTLE' && count === 1 ? new MillraceError('INTERNAL', { retriable: false }) : undefined
+    const jobs = client.queue(Mails, { group: 'mail' })
+    const running = jobs.run(() => {}, {
+      onFailed: () => {
+        throw new Error('mine')
+      },
+    })
+    await expect(running).rejects.toThrow('mine')
   })
 
   it('is ended by the client, which waits for the jobs in hand', async () => {

@@ -301,6 +301,43 @@ describe('a run', () => {
     await eventually(() => seen).toEqual(numbered(30).map(Number))
   })
 
+  it('tells at once that an atomic write cannot wait for two records of one partition', async () => {
+    await write(keyed(numbered(2), 2))
+    const held: TextRecord[] = []
+    const { done } = run(
+      async (record) => {
+        held.push(record)
+        if (held.length === 2) await client.atomic({ acks: held })
+        else await eventually(() => held.length).toBe(2)
+      },
+      { concurrency: 2 },
+    )
+    expect(await failureOf(done)).toMatchObject({
+      code: 'ILLEGAL_ARGUMENT',
+      message: expect.stringContaining('one record of a partition'),
+    })
+  })
+
+  it('lets two atomic writes wait for the same record', async () => {
+    await write(keyed(numbered(2), 2))
+    let letGo = (): void => {}
+    let codes: string[] | undefined
+    const { consumer, done } = run(
+      async (record) => {
+        if (record.offset === 0) return new Promise<void>((resolve) => (letGo = resolve))
+        const atomics = [0, 1].map(() => client.atomic({ acks: [record] }))
+        await sleep(20)
+        letGo()
+        codes = (await Promise.all(atomics.map(failureOf))).map(({ code }) => code)
+      },
+      { concurrency: 2 },
+    )
+    // The script knows no atomic writes: that both are asked for is what counts.
+    await eventually(() => codes).toEqual(['UNKNOWN_OPCODE', 'UNKNOWN_OPCODE'])
+    await consumer.close()
+    await done
+  })
+
   it('has its slow handlers left alone: nothing is rebalanced', async () => {
     await write(keyed(numbered(3), 3))
     let handled = 0
@@ -351,6 +388,25 @@ describe('a handler that throws', () => {
     done.catch(() => {})
     await eventually(() => group().cursor('lines')).toBe(3)
     expect(tries).toBe(3)
+  })
+
+  it('waits for another try beside many others without a warning of Node', async () => {
+    await write(keyed(numbered(30), 30))
+    const warnings: string[] = []
+    const heard = ({ message }: Error): void => void warnings.push(message)
+    process.on('warning', heard)
+    let tries = 0
+    const { consumer, done } = run(
+      () => {
+        if (++tries <= 30) throw new Error('not yet')
+      },
+      { concurrency: 30, retries: 1 },
+    )
+    await eventually(() => tries).toBe(60)
+    await consumer.close()
+    await done
+    process.off('warning', heard)
+    expect(warnings).toEqual([])
   })
 
   it('sends its record to the dead letters as the cursor moves past it', async () => {

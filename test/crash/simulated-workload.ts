@@ -153,16 +153,18 @@ class Workload {
     } catch (error) {
       return await orNever(error)
     }
-    let isOver = false
+    let isStopping = false
+    // A reader that the cache serves would not notice that its broker is dead.
+    const isOver = (): boolean => isStopping || clock.isDead
     const until = isClean
       ? new Promise((resolve) => setTimeout(resolve, 5 + this.#random.below(55)))
       : new Promise(() => {})
     const producing = this.#producers.flatMap((producer) =>
-      producer.open.map((_, partition) => this.#produce(shard, producer, partition, () => isOver)),
+      producer.open.map((_, partition) => this.#produce(shard, producer, partition, isOver)),
     )
-    const reading = this.#options.partitions === 0 ? [] : [this.#read(shard, () => isOver)]
+    const reading = this.#options.partitions === 0 ? [] : [this.#read(shard, isOver)]
     await Promise.race([until, Promise.all([...producing, ...reading])])
-    isOver = true
+    isStopping = true
     await Promise.all(producing)
     await shard.close()
     clock.die()

@@ -52,7 +52,8 @@ describe('topic options', () => {
   it('are refused with the reason', () => {
     expect(illegalTopicOptions(EMPTY)).toBeUndefined()
     expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 1_000, maxBytes: 1 }, ['maxAgeMs'])).toBeUndefined()
-    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 999 })).toContain('at least 1000')
+    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 999 })).toContain('1000 to 604800000')
+    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 604_800_001 })).toContain('604800001')
     expect(illegalTopicOptions({ ...EMPTY, maxBytes: 0 })).toContain('maxBytes is 0')
     expect(illegalTopicOptions(EMPTY, ['constructor'])).toContain('no option "constructor"')
     expect(illegalTopicOptions({ ...EMPTY, untilAcked: false }, ['untilAcked'])).toContain('set and cleared')

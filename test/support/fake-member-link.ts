@@ -39,7 +39,7 @@ export class FakeMemberLink implements MemberLink {
     this.ended = { code, message, retriable }
   }
 
-  deliver(): void {
+  deliver(..._: Parameters<MemberLink['deliver']>): void {
     throw new Error('a consumer gets no jobs')
   }
 

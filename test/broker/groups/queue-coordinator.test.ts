@@ -1,6 +1,7 @@
 import { gzipSync } from 'node:zlib'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { crc32 } from '#crc32'
+import { EntrySlicer } from '../../../broker/groups/entry-slice.js'
 import { COMPRESSION } from '../../../protocol/entry.js'
 import type { MemberId, TopicId } from '../../../protocol/ids.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
@@ -157,6 +158,31 @@ describe('a worker', () => {
     await harness.rest()
     expect(again.jobs.map(({ value, count }) => [value, count])).toEqual(names(3).map((name) => [name, 0]))
     expect((await settle(world, ada, 'ack', link.jobs)).results).toHaveLength(3)
+  })
+
+  test('that comes back while jobs are cut out for it gets each under one lease, the one that holds', async () => {
+    let letGo = (): void => {}
+    const isLetGo = new Promise<void>((resolve) => (letGo = resolve))
+    const world = await started(0)
+    const { harness, topicId, link } = world
+    const slice = EntrySlicer.prototype.slice
+    const slow = vi.spyOn(EntrySlicer.prototype, 'slice').mockImplementationOnce(async function (
+      this: EntrySlicer,
+      ...of
+    ) {
+      await isLetGo
+      return slice.apply(this, of)
+    })
+    await append(harness.shard, textBatch(names(3), { topicId }))
+    await harness.until(() => slow.mock.calls.length > 0)
+    harness.coordinator.closed(link)
+    const again = new RecordingLink()
+    await harness.join('mail', { memberId: ada, attempt: 2, topicIds: [topicId] }, again)
+    letGo()
+    await harness.rest()
+    slow.mockRestore()
+    expect(again.jobs.map(({ value }) => value)).toEqual(names(3))
+    expect((await settle(world, ada, 'ack', again.jobs)).results).toEqual([])
   })
 
   test('that is silent for longer than its session timeout is expelled', async () => {
@@ -510,6 +536,24 @@ describe('a job that is being buried', () => {
     const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
     expect((await readAll(harness.shard, dlq)).records).toEqual([])
     expect(queueOf(world)?.floor).toBe(0)
+  })
+
+  test('does not stand in the way of who gets it after the queue was begun anew', async () => {
+    const world = await started(1, { join: { maxDeliveries: 1 } })
+    const { harness, link, topicId, groupId } = world
+    await blockDeadLetters(world)
+    void settle(world, ada, 'nack', link.jobs).catch(() => {})
+    await harness.rest()
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    const moves = [{ topicId, partition: 0, to: 'earliest' as const }]
+    const request = { requestId: someRequestId(), name: 'mail', create: false }
+    await harness.shard.groups.resetCursors({ ...request, moves })
+    harness.coordinator.wasReset(groupId)
+    const other = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId], maxDeliveries: 1 }, other)
+    await harness.until(() => other.jobs.length === 1)
+    expect((await settle(world, bob, 'ack', other.jobs)).results).toEqual([])
+    expect(queueOf(world)?.floor).toBe(1)
   })
 })
 

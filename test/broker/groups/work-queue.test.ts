@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { BACKOFF_MS_MAX, backoffMs } from '../../../broker/groups/backoff.js'
-import type { Delivery } from '../../../broker/groups/queue-events.js'
-import { QUEUE_REASON } from '../../../broker/shard/queue-state.js'
+import type { Delivery, Settlement } from '../../../broker/groups/queue-events.js'
+import { WorkQueue } from '../../../broker/groups/work-queue.js'
+import { QUEUE_REASON, QueueState } from '../../../broker/shard/queue-state.js'
+import type { MemberId, TopicId } from '../../../protocol/ids.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { member, offsetsOf, QueueWorld } from './queue-world.js'
 
@@ -15,6 +17,25 @@ function delivered(records: number, options: ConstructorParameters<typeof QueueW
   world.run()
   expect(world.deliveries).toHaveLength(1)
   return world
+}
+
+/** A queue with so many jobs under one lease of ada, no two of which stand side by side. */
+function scattered(jobs: number): { queue: QueueState; memberId: MemberId; leaseId: number } {
+  const queue = new QueueState({ groupId: 1, topicId: 'a'.repeat(32) as TopicId, partition: 0, floor: 0 })
+  const ranges = [{ from: 0, to: 2 * jobs }]
+  const done = Array.from({ length: jobs }, (_, i) => ({ from: 2 * i + 1, to: 2 * i + 2 }))
+  const lease = { memberId: ada, leaseId: 1 }
+  const nothing = {
+    floor0: 0,
+    frontier: 2 * jobs,
+    nextLeaseId: 2,
+    returned: [],
+    extended: [],
+    reason: 0 as const,
+  }
+  queue.apply({ ...nothing, claims: [{ ...lease, deadline: 30_000, ranges }], acked: [] }, 0)
+  queue.apply({ ...nothing, claims: [], acked: done }, 0)
+  return { queue, ...lease }
 }
 
 const firstOf = (world: QueueWorld): Delivery => world.deliveries[0] as Delivery
@@ -162,6 +183,36 @@ describe('a settlement', () => {
     world.run()
     expect(item.outcome).toBe('done')
     expect(world.queue.at(3)).toMatchObject({ time: world.time + 90_000 })
+  })
+
+  test('that goes through very many ranges leaves others to the next moves, and whoever goes comes behind all', () => {
+    const { queue, ...lease } = scattered(4000)
+    const machine = new WorkQueue({ leaseMs: 30_000, maxDeliveries: 5, rangesMax: 10_000 })
+    const view = { now: 0, queue, endOffset: 8000 }
+    const rest = { ...lease, ms: 60_000, reason: null }
+    const items: Settlement[] = Array.from({ length: 20 }, () => ({
+      ...rest,
+      kind: 'extend',
+      from: 0,
+      to: 8000,
+    }))
+    items.push({ ...rest, kind: 'ack', from: 0, to: 1 })
+    let effects = machine.step({ type: 'settle', items }, view)
+    machine.step({ type: 'gone', memberId: ada, left: true }, view)
+    const answered: unknown[] = []
+    const extended: number[] = []
+    while (effects.some(({ type }) => type === 'write')) {
+      expect(queue.sizes().leased).toBe(4000)
+      const move = machine.decide(queue, 0)
+      extended.push(move?.extended.length ?? 0)
+      if (move !== undefined) queue.apply(move, 0)
+      effects = machine.step({ type: 'written' }, view)
+      for (const effect of effects) if (effect.type === 'answer') answered.push(effect.item)
+    }
+    expect(Math.max(...extended)).toBe(8_000)
+    expect(extended).toHaveLength(11)
+    expect(answered).toEqual(items)
+    expect(queue.sizes()).toEqual({ leased: 0, ready: 3999 })
   })
 })
 

@@ -6,7 +6,7 @@ import type { TopicId } from '../../../protocol/ids.js'
 import { idBatch } from '../../support/checked-writes.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
-import { outcomeOf, quiet, SimulatedShard } from './simulated-shard.js'
+import { outcomeOf, quiet, SimulatedShard, until } from './simulated-shard.js'
 
 const WINDOW_MS = 600_000
 const HOUR_MS = 3_600_000
@@ -249,6 +249,22 @@ describe('a full dedup index', () => {
     // Nothing is logged in between: what is over its window counts no more, or it would be full for ever.
     simulated.clock.jumpTo(simulated.clock.now() + 2 * WINDOW_MS)
     expect((await send(many(sent, 100))).duplicates).toBeNull()
+  })
+
+  test('is warned of, once, before it is full', async () => {
+    await simulated.close()
+    shard = await simulated.open({ dedupBytesMax: 1024 * 1024 })
+    await fill()
+    const warnings = () => simulated.warnings.filter((message) => message.includes('dedup ids take'))
+    await until(() => {
+      simulated.clock.advance(1_000)
+      return warnings().length > 0
+    })
+    for (let i = 0; i < 5; i++) {
+      simulated.clock.advance(1_000)
+      await new Promise(setImmediate)
+    }
+    expect(warnings()).toHaveLength(1)
   })
 
   test('is not passed by ids that race in one group', async () => {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { QUEUE_REASON, type QueueMove } from '../../../broker/shard/queue-state.js'
 import type { Shard } from '../../../broker/shard/shard.js'
 import { type MemberId, memberIdFrom, type TopicId, topicIdFrom } from '../../../protocol/ids.js'
+import { appendUnit } from '../../support/checked-writes.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
 import { outcomeOf, quiet, SimulatedShard } from './simulated-shard.js'
 
@@ -365,6 +366,19 @@ describe('a dead letter of a consumer group', () => {
     expect(cursorOf(groupId, 0)).toBe(1)
     const other = { ...request, requestId: someRequestId() }
     expect(await outcomeOf(shard.groups.deadLetter(other))).toMatchObject({ code: 'ALREADY_ACKED' })
+  })
+
+  test('has a request id of its own: that of an atomic write is refused', async () => {
+    const dead = await createTopic(shard, 'orders.billing.dlq')
+    const groupId = await consumers()
+    const { epoch } = await give(groupId, alice, 0)
+    const requestId = someRequestId()
+    await appendUnit(shard, { requestId, writes: [textBatch(['x'], at(1))] })
+    const ack = { groupId, memberId: alice, epoch, ...at(0), offset: 1 }
+    const letter = textBatch(['a'], { topicId: dead })
+    const outcome = await outcomeOf(shard.groups.deadLetter({ requestId, ack, letter }))
+    expect(outcome).toMatchObject({ code: 'ILLEGAL_ARGUMENT' })
+    expect([cursorOf(groupId, 0), shard.bounds(dead, 0).durableEnd]).toEqual([0, 0])
   })
 
   test('of a stale member leaves nothing written', async () => {

@@ -195,6 +195,15 @@ describe('a shard', () => {
     await expect(createTopic(shard, 'none', 0)).rejects.toMatchObject({ code: 'ILLEGAL_ARGUMENT' })
   })
 
+  test('answers a read that its end overtakes, and does not look for what is closed for ever', async () => {
+    await open({ limits: { tailCacheBytes: 0 } })
+    const topicId = await createTopic(shard, 'orders')
+    await append(shard, textBatch(['a'], { topicId }))
+    await shard.close()
+    const read = async () => await shard.read({ topicId, partition: 0, offset: 0, maxBytes: 1 })
+    await expect(read()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+  })
+
   test('finds the first offset of a time', async () => {
     await open()
     const topicId = await createTopic(shard, 'orders')

@@ -340,6 +340,27 @@ describe('a refused unit leaves no trace', () => {
     expect([cursorOf(ack(0)), end(output), end(audit)]).toEqual([0, 0, 0])
   })
 
+  test('when the queue of its jobs begins anew, or goes, with the same group of the WAL', async () => {
+    const { groupId } = jobs(0, 2)
+    const at = { topicId: input, partition: 0 }
+    const both = async (change: () => Promise<unknown>) => {
+      const stall = simulated.stall('walBeforeWrite')
+      const before = append(shard, textBatch(['x'], at))
+      await stall.held()
+      const changed = change()
+      const outcome = outcomeOf(appendUnit(shard, { writes: writes(), acks: [ack(1), jobs(0, 2)] }))
+      stall.release()
+      await Promise.all([before, changed])
+      expect(await outcome).toEqual({ code: 'LEASE_LOST', outcome: 'notWritten' })
+      expect([cursorOf(ack(0)), end(output), end(audit)]).toEqual([0, 0, 0])
+    }
+    const request = { requestId: someRequestId(), name: 'mail', create: false }
+    await both(() => shard.groups.resetCursors({ ...request, moves: [{ ...at, to: 'earliest' as const }] }))
+    expect(queueOf(jobs(0, 2))?.row).toMatchObject({ floor: 0, frontier: 0, ranges: [] })
+    await both(() => shard.groups.deleteCursors({ groupId, partitions: [at], reason: 'asked' }))
+    expect(queueOf(jobs(0, 2))).toBeUndefined()
+  })
+
   test('when an ack is past the durable end', async () => {
     await refused({ writes: writes(), acks: [ack(4)] }, 'ACK_OUT_OF_RANGE', { endOffset: 3 })
   })
