@@ -34,8 +34,16 @@ export interface Move {
 }
 
 export type GroupEvent =
-  /** New, or back: a known member keeps its claims as they are, and nothing is written. */
-  | { readonly type: 'joined'; readonly member: Omit<Member, 'awayUntilMs'> }
+  /**
+   * New, or back: a known member keeps the claims that it names in `held` (all of them without it) as they are, and nothing
+   * is written. What it does not name it has let go of, or never heard of: it gets that at a new epoch, if it gets it,
+   * so that what it sent under the old one cannot pass for new.
+   */
+  | {
+      readonly type: 'joined'
+      readonly member: Omit<Member, 'awayUntilMs'>
+      readonly held?: ReadonlySet<Part>
+    }
   /** Asked to, or expelled: its claims are free at once. */
   | { readonly type: 'left'; readonly memberId: MemberId }
   | { readonly type: 'disconnected'; readonly memberId: MemberId; readonly awayUntilMs: number }

@@ -120,7 +120,7 @@ export class ConsumerGroup {
   #take(event: GroupEvent, nowMs: number): void {
     switch (event.type) {
       case 'joined':
-        this.#joined({ ...event.member, awayUntilMs: undefined }, nowMs)
+        this.#joined({ ...event.member, awayUntilMs: undefined }, { held: event.held, nowMs })
         return
       case 'left':
         this.#remove(event.memberId)
@@ -155,13 +155,17 @@ export class ConsumerGroup {
     }
   }
 
-  #joined(member: Member, nowMs: number): void {
+  #joined(member: Member, { held, nowMs }: { held: ReadonlySet<Part> | undefined; nowMs: number }): void {
     const isNew = !this.#members.has(member.memberId)
     this.#members.set(member.memberId, member)
     this.#target = undefined
     if (isNew) {
       this.#gatherUntilMs ??= nowMs + GATHER_MS
       return
+    }
+    for (const [part, claim] of this.#claims) {
+      const isDropped = claim.memberId === member.memberId && held?.has(part) === false
+      if (isDropped) this.#claims.set(part, { ...claim, hold: 'free' })
     }
     // It may have missed anything: it hears of all that it has, and again of what it is to give.
     const own = [...this.#claims].filter(

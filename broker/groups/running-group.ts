@@ -126,7 +126,8 @@ export class RunningGroup {
       this.#send(this.#do(this.#group.step({ type: 'topics', topics: all }, this.#nowMs)))
     }
     const member = { memberId, attempt, topics, ifNoCursor, sessionTimeoutMs }
-    const outgoing = this.#do(this.#group.step({ type: 'joined', member }, this.#nowMs))
+    const named = new Set(held.map(({ topicId, partition }) => partOf(topicId, partition)))
+    const outgoing = this.#do(this.#group.step({ type: 'joined', member, held: named }, this.#nowMs))
     for (const { topicId, partition } of held) {
       const claim = this.#group.claims.get(partOf(topicId, partition))
       if (claim?.memberId === memberId && claim.hold !== 'free') continue

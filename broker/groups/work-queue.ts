@@ -20,6 +20,8 @@ export interface WorkQueueOptions {
   readonly rangesMax: number
 }
 
+/** Jobs that may be out at a time, as a multiple of the cap of ranges. */
+const LEASED_PER_RANGE = 10
 /** One read reaches over so many offsets to find more that was given back. */
 const SCATTERED_RECORDS = 1000
 
@@ -233,7 +235,10 @@ export class WorkQueue<Item extends Settlement> {
   }
 
   #mayClaimAtFrontier(queue: QueueState): boolean {
-    return queue.ranges.length < this.#options.rangesMax
+    const { rangesMax } = this.#options
+    if (queue.ranges.length >= rangesMax) return false
+    // Whoever settles every second job of all that are out makes as many ranges as there are jobs.
+    return queue.sizes().leased < LEASED_PER_RANGE * rangesMax
   }
 
   #hasWork({ queue, now, endOffset }: QueueView): boolean {

@@ -205,6 +205,7 @@ export class Shard {
       walOptions: {
         segmentBytes: limits.walSegmentBytes,
         sparesMax: limits.spareWalSegments,
+        keptBytesMax: limits.walBytesMax / 2,
         slabs,
         failpoints,
         metrics,

@@ -28,16 +28,25 @@ export class SegmentFiles {
   readonly directory: string
   readonly #segmentBytes: number
   readonly #sparesMax: number
+  readonly #keptBytesMax: number
   readonly #segments = new Map<number, OpenSegment>()
   #spares: string[] = []
   #nextSpare = 1
   #preparing: Promise<void> | undefined
 
-  constructor(options: { disk: Disk; directory: string; segmentBytes: number; sparesMax: number }) {
+  /** `keptBytesMax`: trimmed segments become spares, beyond `sparesMax` too, while the files together have less. */
+  constructor(options: {
+    disk: Disk
+    directory: string
+    segmentBytes: number
+    sparesMax: number
+    keptBytesMax?: number
+  }) {
     this.#disk = options.disk
     this.directory = options.directory
     this.#segmentBytes = options.segmentBytes
     this.#sparesMax = options.sparesMax
+    this.#keptBytesMax = options.keptBytesMax ?? 0
   }
 
   path(number: number): string {
@@ -72,7 +81,7 @@ export class SegmentFiles {
       if (number === undefined) continue
       this.#nextSpare = Math.max(this.#nextSpare, number + 1)
       const path = join(this.directory, name)
-      if (this.#spares.length < this.#sparesMax && (await this.#isWhole(path))) this.#spares.push(path)
+      if (!this.#isStockFull && (await this.#isWhole(path))) this.#spares.push(path)
       else await this.#disk.remove(path)
     }
     // A killed process may have recycled a segment whose old name is still on disk: before its header changes it must
@@ -129,9 +138,15 @@ export class SegmentFiles {
     return this.prepareSpare()
   }
 
+  /**
+   * A partition with little to write pins segment after segment, and then lets go of them all: removed now, they would
+   * have to be made again, each as much writing as the WAL itself.
+   */
   get #isStockFull(): boolean {
     const coming = this.#preparing === undefined ? 0 : 1
-    return this.#spares.length + coming >= this.#sparesMax
+    const count = this.#spares.length + coming
+    if (count < this.#sparesMax) return false
+    return this.totalBytes + (count + 1) * this.#segmentBytes > this.#keptBytesMax
   }
 
   /** Writes one spare of zeros: an O_DSYNC write into written space costs half of one that makes the file grow. */

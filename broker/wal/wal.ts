@@ -27,6 +27,7 @@ export interface WalOptions {
   readonly shardEpoch: number
   readonly segmentBytes: number
   readonly sparesMax: number
+  readonly keptBytesMax?: number
   readonly slabs: SlabPool
   readonly random: Random
   readonly failpoints: Failpoints

@@ -332,7 +332,7 @@ describe('a member whose connection breaks', () => {
     await settle(1000)
     clock.stall(60_000)
     await settle()
-    const back = await joined(ada, { attempt: 2 })
+    const back = await joined(ada, { attempt: 2, held: [...link.owned.values()] })
     expect(back.link.owned.size).toBe(4)
     expect(back.link.last.epoch).toBe(1)
   })

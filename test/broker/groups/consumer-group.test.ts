@@ -224,6 +224,22 @@ describe('a member whose connection broke', () => {
     expect(group.wakeAtMs).toBeUndefined()
   })
 
+  it('gets what it does not name as its own at a new epoch, so that what it sent before is fenced', () => {
+    const group = adasGroup()
+    group.step({ type: 'disconnected', memberId: ada, awayUntilMs: 10_100 }, 100)
+    const back = {
+      type: 'joined',
+      member: member(ada, { attempt: 2 }),
+      held: new Set(parts(0, 2, 3)),
+    } as const
+    const effects = group.step(back, 200)
+    expect(only(effects, 'assign').parts).toEqual(parts(0, 2, 3).map((part) => ({ part, epoch: 1 })))
+    const { moves } = only(effects, 'write')
+    expect(moves.map(({ part, memberId }) => [part, memberId])).toEqual([[parts(1)[0], ada]])
+    const written = group.step({ type: 'written', epoch: 2 }, 210)
+    expect(only(written, 'assign').parts).toEqual(parts(1).map((part) => ({ part, epoch: 2 })))
+  })
+
   it('loses everything when its time is over', () => {
     const group = adasGroup()
     group.step({ type: 'disconnected', memberId: ada, awayUntilMs: 10_100 }, 100)

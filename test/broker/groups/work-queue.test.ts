@@ -120,6 +120,20 @@ describe('jobs', () => {
     world.run()
     expect(world.queue.frontier).toBeGreaterThan(10)
   })
+
+  test('are not claimed at the frontier while very many are out, for each could become a range', () => {
+    const world = new QueueWorld({ rangesMax: 5 })
+    world.append(200)
+    world.credit(ada, 60)
+    world.run()
+    world.credit(bob, 10)
+    world.run()
+    expect(world.deliveries.every(({ memberId }) => memberId === ada)).toBe(true)
+    expect(world.queue.frontier).toBe(60)
+    world.settle({ ...firstOf(world), from: 0, to: 20 })
+    world.run()
+    expect(lastOf(world)).toMatchObject({ memberId: bob })
+  })
 })
 
 describe('a settlement', () => {

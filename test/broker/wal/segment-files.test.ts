@@ -18,11 +18,11 @@ const headerOf = (number: number): SegmentHeader => ({
 })
 
 async function segmentFiles(
-  options: { sparesMax?: number; disk?: SimulatedDisk } = {},
+  options: { sparesMax?: number; keptBytesMax?: number; disk?: SimulatedDisk } = {},
 ): Promise<{ disk: SimulatedDisk; files: SegmentFiles }> {
-  const { disk = new SimulatedDisk(), sparesMax = 1 } = options
+  const { disk = new SimulatedDisk(), sparesMax = 1, keptBytesMax = 0 } = options
   await disk.makeDirectory(directory)
-  return { disk, files: new SegmentFiles({ disk, directory, segmentBytes, sparesMax }) }
+  return { disk, files: new SegmentFiles({ disk, directory, segmentBytes, sparesMax, keptBytesMax }) }
 }
 
 const turns = async (count: number): Promise<void> => {
@@ -153,6 +153,18 @@ describe('SegmentFiles', () => {
     for (let number = 1; number <= 6; number++) await files.retire(number)
     expect(await spares()).toBe(4)
     expect(await disk.list(directory)).toHaveLength(4)
+  })
+
+  it('keeps what is trimmed all at once, while the files together are within their bound', async () => {
+    const { disk, files } = await segmentFiles({ sparesMax: 2, keptBytesMax: 6 * segmentBytes })
+    for (let number = 1; number <= 9; number++) await files.create(headerOf(number))
+    for (let number = 1; number <= 8; number++) await files.retire(number)
+    // One segment and five spares.
+    expect(await disk.list(directory)).toHaveLength(6)
+    const { files: next } = await segmentFiles({ disk, sparesMax: 2, keptBytesMax: 6 * segmentBytes })
+    next.add(headerOf(9))
+    await next.adoptSpares()
+    expect(await disk.list(directory)).toHaveLength(6)
   })
 
   it('leaves no half-made spare when the disk is full, and makes one when there is room', async () => {
