@@ -1,5 +1,4 @@
 /** What a dead letter looks like: the record as it was, with headers that say where it is from and why it is here. */
-import { crc32 } from '#crc32'
 import {
   DEAD_LETTER_HEADERS,
   deadLetterTopicName,
@@ -9,7 +8,7 @@ import {
 import type { TopicId } from '../../protocol/ids.js'
 import { HARD_LIMITS, illegalTopicName } from '../../protocol/limits.js'
 import { RecordBatchBuilder, type RecordToAppend, type WireHeaders } from '../../protocol/records.js'
-import type { AppendBatch } from '../shard/batch-check.js'
+import { type AppendBatch, plainBatch } from '../shard/append-batch.js'
 
 /** A record as it was appended, to be appended again elsewhere. */
 export interface FoundRecord extends RecordToAppend {
@@ -94,20 +93,5 @@ export function batchOf(
 ): AppendBatch {
   const builder = new RecordBatchBuilder()
   for (const record of records) builder.append(record)
-  const { payload, recordCount, baseTimestamp } = builder.finish()
-  return {
-    topicId: at.topicId,
-    partition: at.partition,
-    producerId: null,
-    producerEpoch: 0,
-    baseSequence: 0,
-    attributes: 0,
-    baseTimestamp,
-    recordCount,
-    inflatedBytes: payload.length,
-    payloadCrc: crc32(payload),
-    payload,
-    expectedOffset: null,
-    dedupIds: null,
-  }
+  return plainBatch(builder.finish(), at)
 }

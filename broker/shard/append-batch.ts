@@ -1,3 +1,4 @@
+import { crc32 } from '#crc32'
 import type { DedupIds } from '../../protocol/entry-section.js'
 import type { TopicId } from '../../protocol/ids.js'
 
@@ -19,4 +20,27 @@ export interface AppendBatch {
   readonly expectedOffset: number | null
   /** Which records have a dedup id, and the ids. */
   readonly dedupIds: DedupIds | null
+}
+
+/** A batch with neither producer nor conditions, uncompressed: what the broker itself appends. The payload is kept, not copied. */
+export function plainBatch(
+  records: Pick<AppendBatch, 'payload' | 'recordCount' | 'baseTimestamp'>,
+  { topicId, partition }: { topicId: TopicId; partition: number },
+): AppendBatch {
+  const { payload, recordCount, baseTimestamp } = records
+  return {
+    topicId,
+    partition,
+    producerId: null,
+    producerEpoch: 0,
+    baseSequence: 0,
+    attributes: 0,
+    baseTimestamp,
+    recordCount,
+    inflatedBytes: payload.length,
+    payloadCrc: crc32(payload),
+    payload,
+    expectedOffset: null,
+    dedupIds: null,
+  }
 }

@@ -1,7 +1,6 @@
-import { crc32 } from '#crc32'
 import { RecordBatchBuilder } from '../../protocol/records.js'
 import type { Metrics } from '../platform/metrics.js'
-import type { AppendBatch } from './batch-check.js'
+import { type AppendBatch, plainBatch } from './append-batch.js'
 import { CHANGES_TOPIC, type ChangeEvent, type ChangeFacts, eventsOf, nameOf } from './change-events.js'
 import type { Command } from './commands.js'
 import { type PartitionKeyText, type PartitionName, partitionKey, type ShardState } from './state.js'
@@ -119,22 +118,8 @@ export class ChangeLog {
     }
     const { payload, recordCount, baseTimestamp } = builder.finish()
     // The builder's memory is used again before the group is on disk.
-    const copy = payload.slice()
-    return {
-      topicId: topic.topicId,
-      partition: 0,
-      producerId: null,
-      producerEpoch: 0,
-      baseSequence: 0,
-      attributes: 0,
-      baseTimestamp,
-      recordCount,
-      inflatedBytes: copy.length,
-      payloadCrc: crc32(copy),
-      payload: copy,
-      expectedOffset: null,
-      dedupIds: null,
-    }
+    const records = { payload: payload.slice(), recordCount, baseTimestamp }
+    return plainBatch(records, { topicId: topic.topicId, partition: 0 })
   }
 }
 

@@ -1,9 +1,8 @@
-import { crc32 } from '#crc32'
 import { systemClock } from '../../broker/platform/clock.js'
 import { type Failpoints, noFailpoints } from '../../broker/platform/failpoints.js'
 import { MemoryMetrics } from '../../broker/platform/metrics.js'
 import { systemRandom } from '../../broker/platform/random.js'
-import type { AppendBatch } from '../../broker/shard/batch-check.js'
+import { type AppendBatch, plainBatch } from '../../broker/shard/append-batch.js'
 import type { AppendAck } from '../../broker/shard/sequencer.js'
 import { Shard, type ShardLimits, type ShardOptions } from '../../broker/shard/shard.js'
 import { entryBytes, entryPayload, readEntryHeader } from '../../protocol/entry.js'
@@ -84,22 +83,9 @@ export function textBatch(
   const builder = new RecordBatchBuilder()
   for (const value of values) builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   const { payload, recordCount, baseTimestamp } = builder.finish()
-  const copy = payload.slice()
-  return {
-    partition: 0,
-    producerId: null,
-    producerEpoch: 0,
-    baseSequence: 0,
-    attributes: 0,
-    baseTimestamp,
-    recordCount,
-    inflatedBytes: copy.length,
-    payloadCrc: crc32(copy),
-    payload: copy,
-    expectedOffset: null,
-    dedupIds: null,
-    ...fields,
-  }
+  const { topicId, partition = 0 } = fields
+  const plain = plainBatch({ payload: payload.slice(), recordCount, baseTimestamp }, { topicId, partition })
+  return { ...plain, ...fields }
 }
 
 /** Appends through a source of its own; rejects with the refusal. */
