@@ -1,4 +1,5 @@
 import type { Coordinator } from '../../broker/groups/coordinator.js'
+import type { MemberLink } from '../../broker/groups/member-link.js'
 import type { Shard } from '../../broker/shard/shard.js'
 import type { WriteUnit } from '../../broker/shard/write-unit.js'
 import type { ErrorCode, MillraceError } from '../../protocol/error-codes.js'
@@ -34,8 +35,27 @@ interface Held {
 }
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+/** For those who have nothing to do: whoever spins takes the time of all others. */
+const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1))
 const codeOf = (error: unknown): ErrorCode | undefined => (error as MillraceError).code
 let members = 0
+
+type Assigned = Parameters<MemberLink['assign']>[0]['assigned']
+
+/** A consumer's connection that shows what is assigned before anything else happens. */
+class ConsumerLink extends FakeMemberLink {
+  readonly #onAssigned: (assigned: Assigned) => void
+
+  constructor(onAssigned: (assigned: Assigned) => void) {
+    super()
+    this.#onAssigned = onAssigned
+  }
+
+  override assign(message: Parameters<MemberLink['assign']>[0]): void {
+    this.#onAssigned(message.assigned)
+    super.assign(message)
+  }
+}
 
 /** A member of a consumer group. It outlives the broker, comes and goes, and takes up its requests where they were lost. */
 abstract class GroupMember {
@@ -47,6 +67,7 @@ abstract class GroupMember {
   readonly #group: string
   #attempt = 0
   #link = new FakeMemberLink()
+  #fault: string | undefined
 
   constructor(group: string, bounds: readonly Bounds[], random: SeededRandom) {
     this.#group = group
@@ -58,9 +79,12 @@ abstract class GroupMember {
     await this.#join(life)
     for (;;) {
       this.#takeAssignments(life)
+      if (this.#fault !== undefined) throw new Error(this.#fault)
       if (this.#link.ended !== undefined) {
         this.#becomeAnother()
         await this.#join(life)
+      } else if (this.held.size === 0) {
+        await life.alive(soon())
       } else if (this.random.chance(0.005)) {
         await life.alive(life.groups.leave({ groupId: this.groupId, memberId: this.memberId }))
         this.#link.close()
@@ -69,7 +93,7 @@ abstract class GroupMember {
       } else if (this.random.chance(0.02)) {
         this.#link.close()
         await this.#join(life)
-      } else if (this.held.size > 0) {
+      } else {
         const [partition, held] = this.random.pick([...this.held])
         await this.work(life, partition, held)
       }
@@ -84,7 +108,7 @@ abstract class GroupMember {
   async #join(life: Life): Promise<void> {
     const topicId = life.topics.inputs
     for (;;) {
-      this.#link = new FakeMemberLink()
+      this.#link = new ConsumerLink((assigned) => this.#check(assigned))
       const held = [...this.held].map(([partition, { epoch }]) => ({ topicId, partition, epoch }))
       const asked = joining({
         group: this.#group,
@@ -104,6 +128,15 @@ abstract class GroupMember {
     }
   }
 
+  /** When it is sent: by the time it is read, another member may be further on. */
+  #check(assigned: Assigned): void {
+    for (const { partition, cursor } of assigned) {
+      const { durable, asked } = this.bounds[partition] as Bounds
+      if (cursor < durable || cursor > asked)
+        this.#fault = `${partition}: the cursor is ${cursor}, of ${durable} to ${asked} acknowledged`
+    }
+  }
+
   #becomeAnother(): void {
     this.memberId = testMemberId(++members)
     this.#attempt = 0
@@ -118,9 +151,6 @@ abstract class GroupMember {
       if (revoked.length > 0) groups.revoked({ groupId, memberId, epoch, parts: revoked })
       for (const { topicId, partition, epoch, cursor } of assigned) {
         if (topicId !== topics.inputs) throw new Error('a partition of a topic that was not asked for')
-        const { durable, asked } = this.bounds[partition] as Bounds
-        if (cursor < durable || cursor > asked)
-          throw new Error(`${partition}: the cursor is ${cursor}, of ${durable} to ${asked} acknowledged`)
         // It never lost it, and may be further on.
         if (this.held.get(partition)?.epoch === epoch) continue
         this.forget(partition)
@@ -169,7 +199,7 @@ export class Copier extends GroupMember {
   protected override async work(life: Life, partition: number, held: Held): Promise<void> {
     const bounds = this.bounds[partition] as Bounds
     const open = this.#open.get(partition) ?? (await this.#begin(life, partition, held))
-    if (open === undefined) return
+    if (open === undefined) return await life.alive(soon())
     this.#open.set(partition, open)
     bounds.asked = Math.max(bounds.asked, open.to)
     const answer = appendUnit(life.shard, open.unit)
@@ -234,7 +264,8 @@ export class Acknowledger extends GroupMember {
       return
     }
     held.next += records.length
-    if (this.random.chance(0.5)) await this.#ack(life, partition, held)
+    if (records.length === 0 && held.next === bounds.durable) await life.alive(soon())
+    else if (this.random.chance(0.5)) await this.#ack(life, partition, held)
   }
 
   async #ack(life: Life, partition: number, { epoch, next: offset }: Held): Promise<string | undefined> {
@@ -278,14 +309,13 @@ export class Worker {
     await this.#join(life)
     for (;;) {
       if (this.#fault !== undefined) throw new Error(this.#fault)
-      if (this.#link?.ended !== undefined || this.#random.chance(0.005)) {
+      const job = this.#jobs.shift()
+      if (this.#link?.ended !== undefined || (job !== undefined && this.#random.chance(0.005))) {
         this.#link?.close()
         this.#becomeAnother()
         await this.#join(life)
-      }
-      const job = this.#jobs.shift()
-      if (job !== undefined) await this.#work(life, job)
-      await life.alive(nextTurn())
+      } else if (job !== undefined) await this.#work(life, job)
+      await life.alive(job === undefined ? soon() : nextTurn())
     }
   }
 
