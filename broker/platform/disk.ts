@@ -13,10 +13,11 @@
  *   buffer from `alignedMemory`, a whole multiple of `DIRECT_ALIGN_BYTES`, at such a position. New blocks reach the disk
  *   several times as fast; whoever reads them soon reads the disk.
  * - `durable`: as `readWrite`, but a write returns only once its bytes, and the size they need, are on disk (O_DSYNC).
+ * - `durableDirect`: as `durable`, and past the page cache under the rules of `createDirect`.
  */
-export type OpenMode = 'read' | 'readWrite' | 'create' | 'createDirect' | 'durable'
+export type OpenMode = 'read' | 'readWrite' | 'create' | 'createDirect' | 'durable' | 'durableDirect'
 
-/** The unit of sizes and positions for a `createDirect` file. */
+/** The unit of sizes and positions for files that are written past the page cache. */
 export const DIRECT_ALIGN_BYTES = 4096
 
 /** An open file. All positions are explicit, so any number of reads and writes may be under way at once. */

@@ -14,6 +14,7 @@ const openFlags: Readonly<Record<OpenMode, number>> = {
   create: O_RDWR | O_CREAT | O_EXCL,
   createDirect: O_RDWR | O_CREAT | O_EXCL | O_DIRECT,
   durable: O_RDWR | O_DSYNC,
+  durableDirect: O_RDWR | O_DSYNC | O_DIRECT,
 }
 
 /** Records are their owner's: nobody else on the machine reads them by default. */
@@ -23,12 +24,13 @@ const directoryMode = 0o700
 /** The machine's disk, through node:fs. */
 export const nodeDisk: Disk = {
   async open(path, mode) {
+    const flags = openFlags[mode]
     try {
-      return await openFile(path, openFlags[mode])
+      return await openFile(path, flags)
     } catch (error) {
-      // A file system without direct writes says so here, when it has made the file.
-      if (mode !== 'createDirect' || (error as DiskError).code !== 'EINVAL') throw error
-      return await openFile(path, O_RDWR | O_CREAT)
+      // A file system without direct writes says so here, and has made the file by then.
+      if ((flags & O_DIRECT) === 0 || (error as DiskError).code !== 'EINVAL') throw error
+      return await openFile(path, flags & ~(O_DIRECT | O_EXCL))
     }
   },
 
@@ -101,7 +103,8 @@ function openFile(path: string, flags: number): Promise<DiskFile> {
   return new Promise((resolve, reject) => {
     fs.open(path, flags, fileMode, (error, descriptor) => {
       if (error) reject(DiskError.from(error, { path, operation: 'open' }))
-      else resolve(new NodeFile(path, descriptor, { isDirect: O_DIRECT !== 0 && (flags & O_DIRECT) !== 0 }))
+      else if ((flags & O_DIRECT) === 0) resolve(new NodeFile(path, descriptor))
+      else resolve(new NodeFile(path, descriptor, { bufferedFlags: flags & (O_RDWR | O_DSYNC) }))
     })
   })
 }

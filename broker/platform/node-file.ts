@@ -13,17 +13,20 @@ type Settle<T> = (error: NodeJS.ErrnoException | null, value: T) => void
 export class NodeFile implements DiskFile {
   readonly path: string
   #descriptor: number
-  /** Until a write was refused. One write at a time: a `createDirect` file has one writer. */
-  #isDirect: boolean
+  /**
+   * What to open the file with again, through the page cache, when the first direct write is refused; undefined when it
+   * is not direct (any more). One write at a time: such a file has one writer.
+   */
+  #bufferedFlags: number | undefined
   /** Operations under way. The kernel gives a closed descriptor's number to the next file, so close must wait. */
   #pending = 0
   #closing: Promise<void> | undefined
   #onIdle: (() => void) | undefined
 
-  constructor(path: string, descriptor: number, options: { isDirect?: boolean } = {}) {
+  constructor(path: string, descriptor: number, options: { bufferedFlags?: number } = {}) {
     this.path = path
     this.#descriptor = descriptor
-    this.#isDirect = options.isDirect ?? false
+    this.#bufferedFlags = options.bufferedFlags
   }
 
   read(buffer: Uint8Array, position: number): Promise<number> {
@@ -98,7 +101,9 @@ export class NodeFile implements DiskFile {
 
   #writeOne(buffer: Uint8Array, position: number, settle: Settle<void>): void {
     fs.write(this.#descriptor, buffer, 0, buffer.byteLength, position, (error, written) => {
-      if (error?.code === 'EINVAL' && this.#isDirect) this.#writeBuffered(buffer, position, settle)
+      const flags = this.#bufferedFlags
+      if (error?.code === 'EINVAL' && flags !== undefined)
+        this.#writeBuffered(buffer, { position, flags }, settle)
       else if (error || written === buffer.byteLength) settle(error, undefined)
       else if (written === 0) settle(noProgress(), undefined)
       else this.#writeOne(buffer.subarray(written), position + written, settle)
@@ -106,9 +111,13 @@ export class NodeFile implements DiskFile {
   }
 
   /** The file system or this memory is not fit for direct writes after all: from here on through the page cache. */
-  #writeBuffered(buffer: Uint8Array, position: number, settle: Settle<void>): void {
-    this.#isDirect = false
-    fs.open(this.path, fs.constants.O_RDWR, (error, descriptor) => {
+  #writeBuffered(
+    buffer: Uint8Array,
+    { position, flags }: { position: number; flags: number },
+    settle: Settle<void>,
+  ): void {
+    this.#bufferedFlags = undefined
+    fs.open(this.path, flags, (error, descriptor) => {
       if (error) return settle(error, undefined)
       const direct = this.#descriptor
       this.#descriptor = descriptor

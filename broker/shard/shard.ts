@@ -196,7 +196,7 @@ export class Shard {
     const { disk, limits, random, failpoints, metrics, store } = options
     const layout = layoutOf(options.directory)
     const slabBytes = Math.max(64 * 1024, Math.min(SLAB_BYTES_MAX, Math.floor(limits.tailCacheBytes / 16)))
-    const slabs = new SlabPool({ slabBytes, freeBytesMax: 4 * slabBytes })
+    const slabs = new SlabPool({ slabBytes, freeBytesMax: 4 * slabBytes, isAligned: true })
     const recovered = await recover({
       disk,
       layout,

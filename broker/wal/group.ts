@@ -141,8 +141,9 @@ function crcOfHeader(source: Uint8Array, position: number, salt: number): number
 export function encodeSegmentEnd(
   header: Omit<GroupHeader, 'headerCrc' | 'directoryCrc' | 'flags' | 'bytes' | 'commandCount'>,
   salt: number,
+  group: Uint8Array = new Uint8Array(GROUP_ALIGN_BYTES),
 ): { group: Uint8Array; headerCrc: number } {
-  const group = new Uint8Array(GROUP_ALIGN_BYTES)
+  group.fill(0)
   const flags = GROUP_FLAG.segmentEnd
   const headerCrc = writeGroupHeader(
     group,

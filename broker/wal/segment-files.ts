@@ -103,7 +103,7 @@ export class SegmentFiles {
 
   /**
    * Makes the next segment out of a spare. Its header is on disk before it gets its name, and the name before anything
-   * is written to it. Returns the file, open for durable writes.
+   * is written to it. Returns the file, open for groups.
    */
   async create(header: SegmentHeader): Promise<DiskFile> {
     const isUsual = header.bytes === this.#segmentBytes
@@ -114,7 +114,12 @@ export class SegmentFiles {
     await this.#disk.rename(spare, this.path(header.number))
     await this.#disk.syncDirectory(this.directory)
     this.add(header)
-    return this.#disk.open(this.path(header.number), 'durable')
+    return this.open(header.number)
+  }
+
+  /** Opens a segment for groups, which lie in aligned memory and are padded to whole pages. */
+  open(number: number): Promise<DiskFile> {
+    return this.#disk.open(this.path(number), 'durableDirect')
   }
 
   async #takeSpare(): Promise<string> {

@@ -1,3 +1,5 @@
+import { alignedMemory } from '../platform/aligned-memory.js'
+
 /**
  * Buffers that groups are built in, and that the tail cache and deliveries read from: a batch is copied once, into a
  * slab. A slab is counted by those who use it (the writer, the cache, each send) and returns to the pool with the last.
@@ -9,8 +11,8 @@ export class Slab {
   used = 0
   users = 0
 
-  constructor(bytes: number, pooled: boolean) {
-    this.buffer = Buffer.allocUnsafeSlow(bytes)
+  constructor(buffer: Uint8Array, pooled: boolean) {
+    this.buffer = buffer
     this.pooled = pooled
   }
 
@@ -22,12 +24,15 @@ export class Slab {
 /** Not re-entrant. Free slabs are kept up to a cap; what is beyond goes to the garbage collector. */
 export class SlabPool {
   readonly slabBytes: number
+  readonly #allocate: (bytes: number) => Uint8Array
   readonly #freeMax: number
   readonly #free: Slab[] = []
   #bytesInUse = 0
 
-  constructor(options: { slabBytes: number; freeBytesMax: number }) {
+  /** `isAligned`: memory that can be written past the page cache. */
+  constructor(options: { slabBytes: number; freeBytesMax: number; isAligned?: boolean }) {
     this.slabBytes = options.slabBytes
+    this.#allocate = options.isAligned ? alignedMemory : Buffer.allocUnsafeSlow
     this.#freeMax = Math.max(1, Math.floor(options.freeBytesMax / options.slabBytes))
   }
 
@@ -39,7 +44,8 @@ export class SlabPool {
   /** A slab with room for `bytes`, used by the caller; larger than usual where the bytes are. */
   take(bytes: number): Slab {
     const fits = bytes <= this.slabBytes
-    const slab = (fits ? this.#free.pop() : undefined) ?? new Slab(fits ? this.slabBytes : bytes, fits)
+    const slab =
+      (fits ? this.#free.pop() : undefined) ?? new Slab(this.#allocate(fits ? this.slabBytes : bytes), fits)
     slab.used = 0
     slab.users = 1
     this.#bytesInUse += slab.buffer.length

@@ -1,3 +1,4 @@
+import { alignedMemory } from '../platform/aligned-memory.js'
 import type { Disk, DiskFile } from '../platform/disk.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
@@ -19,6 +20,7 @@ import type { ScannedGroup } from './scan.js'
 import { SEGMENT_HEADER_BYTES, type SegmentHeader } from './segment.js'
 import { SegmentFiles } from './segment-files.js'
 import type { Slab, SlabPool } from './slab.js'
+import { endSuperseded } from './superseded.js'
 
 export interface WalOptions {
   readonly disk: Disk
@@ -100,7 +102,7 @@ export class Wal {
     const files = filesOf(options)
     for (const segment of segments) files.add(segment)
     await files.adoptSpares()
-    const file = await options.disk.open(files.path(end.segment.number), 'durable')
+    const file = await files.open(end.segment.number)
     return new Wal(options, files, file, end)
   }
 
@@ -135,7 +137,8 @@ export class Wal {
     const file = await files.create(segment)
     let end: WalEnd = { ...found.end, segment, position: SEGMENT_HEADER_BYTES }
     if (last !== undefined) {
-      const group = last.bytes.slice()
+      const group = alignedMemory(last.bytes.length)
+      group.set(last.bytes)
       // The segment that the flag announced is gone: this copy is not at the end of anything.
       const header = { ...last.header, flags: last.header.flags & ~GROUP_FLAG.segmentEnd }
       const headerCrc = writeGroupHeader(group, 0, header, segment.salt)
@@ -191,9 +194,7 @@ export class Wal {
     if (this.#position + paddedBytes + GROUP_ALIGN_BYTES > this.#segment.bytes)
       await this.#roll(group.time, paddedBytes)
 
-    const slab = this.#slabFor(paddedBytes)
-    const start = slab.used
-    slab.used += paddedBytes
+    const { slab, start } = this.#room(paddedBytes)
     this.#options.slabs.retain(slab)
     let headerCrc: number
     let bodyStarts: number[]
@@ -279,13 +280,15 @@ export class Wal {
     return { headerCrc, bodyStarts }
   }
 
-  #slabFor(bytes: number): Slab {
+  #room(bytes: number): { slab: Slab; start: number } {
     const { slabs } = this.#options
     if (this.#slab === undefined || this.#slab.free < bytes) {
       if (this.#slab !== undefined) slabs.release(this.#slab)
       this.#slab = slabs.take(bytes)
     }
-    return this.#slab
+    const start = this.#slab.used
+    this.#slab.used += bytes
+    return { slab: this.#slab, start }
   }
 
   /**
@@ -299,7 +302,9 @@ export class Wal {
       throw new Error('a segment has no room for its end')
     const sequence = this.#sequence + 1
     const header = { ...identity, shardEpoch, sequence, time, previousCrc: this.#headerCrc }
-    const { group, headerCrc } = encodeSegmentEnd(header, this.#segment.salt)
+    const { slab, start } = this.#room(GROUP_ALIGN_BYTES)
+    const target = slab.buffer.subarray(start, start + GROUP_ALIGN_BYTES)
+    const { group, headerCrc } = encodeSegmentEnd(header, this.#segment.salt, target)
     const place = {
       number: this.#segment.number + 1,
       firstSequence: sequence + 1,
@@ -366,35 +371,5 @@ function newSegment(
     bytes: Math.max(options.segmentBytes, SEGMENT_HEADER_BYTES + groupBytes + GROUP_ALIGN_BYTES),
     shardEpoch: options.shardEpoch,
     salt: options.random.uint32(),
-  }
-}
-
-/**
- * Ends the segment that a fresh one goes on from. What is written here is never read while the fresh one is there;
- * without it the loss of that file would look like a WAL that ended earlier.
- */
-async function endSuperseded(
-  options: WalOptions,
-  path: string,
-  found: { end: WalEnd; lastGroup: ScannedGroup | undefined },
-): Promise<void> {
-  const { end, lastGroup } = found
-  const isEnded = ((lastGroup?.header.flags ?? 0) & GROUP_FLAG.segmentEnd) !== 0
-  if (isEnded || end.position + GROUP_ALIGN_BYTES > end.segment.bytes) return
-  const { group } = encodeSegmentEnd(
-    {
-      ...options.identity,
-      shardEpoch: options.shardEpoch,
-      sequence: end.sequence + 1,
-      time: lastGroup?.header.time ?? 0,
-      previousCrc: end.headerCrc,
-    },
-    end.segment.salt,
-  )
-  try {
-    const file = await options.disk.open(path, 'durable')
-    await file.write([group], end.position).finally(() => file.close())
-  } catch {
-    // The old segment may lie on the very sectors that brought the broker down, and nothing depends on it any more.
   }
 }

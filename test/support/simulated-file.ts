@@ -42,8 +42,8 @@ export class SimulatedFile implements DiskFile {
     return this.#run('write', async () => {
       this.#mustBeWritable('write')
       const bytes = new Uint8Array(Buffer.concat(buffers))
-      if (this.#mode === 'createDirect') mustBeAligned(bytes.length, position)
-      const durable = this.#mode === 'durable'
+      if (this.#mode === 'createDirect' || this.#mode === 'durableDirect') mustBeAligned(buffers, position)
+      const durable = this.#mode === 'durable' || this.#mode === 'durableDirect'
       await this.#disk.perform('write', this.path, {
         begin: () => this.#beginWrite(bytes, position),
         end: (write) => {
@@ -132,7 +132,13 @@ export class SimulatedFile implements DiskFile {
 }
 
 /** As the kernel does, without a fallback: a test is to see it. */
-function mustBeAligned(bytes: number, position: number): void {
-  if (bytes % DIRECT_ALIGN_BYTES === 0 && position % DIRECT_ALIGN_BYTES === 0) return
-  throw new Error(`a direct write of ${bytes} bytes at ${position} is not aligned`)
+function mustBeAligned(buffers: readonly Uint8Array[], position: number): void {
+  const [only, ...rest] = buffers
+  const [bytes, offset] = [only?.length ?? 0, only?.byteOffset ?? 0]
+  if (rest.length > 0) throw new Error('a direct write has more than one buffer')
+  for (const number of [bytes, position, offset])
+    if (number % DIRECT_ALIGN_BYTES !== 0)
+      throw new Error(
+        `a direct write of ${bytes} bytes, ${offset} into their memory, at ${position} is not aligned`,
+      )
 }

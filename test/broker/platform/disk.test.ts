@@ -130,7 +130,7 @@ describe.each(kinds)('$name', ({ make }) => {
   it('creates a file only where there is none, and opens only what there is', async () => {
     await (await create('a')).close()
     expect(await failure(disk.open(at('a'), 'create'))).toMatchObject({ code: 'EEXIST', path: at('a') })
-    for (const mode of ['read', 'readWrite', 'durable'] as const) {
+    for (const mode of ['read', 'readWrite', 'durable', 'durableDirect'] as const) {
       expect(await failure(disk.open(at('b'), mode))).toMatchObject({ code: 'ENOENT', operation: 'open' })
     }
     expect(await failure(disk.open(at('no', 'a'), 'create'))).toMatchObject({ code: 'ENOENT' })

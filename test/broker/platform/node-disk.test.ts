@@ -67,6 +67,33 @@ describe('nodeDisk', () => {
     expect([content.length, content[0], content.at(-1)]).toEqual([2 * DIRECT_ALIGN_BYTES, 1, 2])
   })
 
+  it('writes past the page cache and waits for the disk', async () => {
+    await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(4 * DIRECT_ALIGN_BYTES))
+    const file = await nodeDisk.open(join(root, 'a'), 'durableDirect')
+    const flags = vi.mocked(fs.open).mock.calls.at(-1)?.[1] as unknown as number
+    const wanted = fs.constants.O_DSYNC | (fs.constants.O_DIRECT ?? 0)
+    expect(flags & wanted).toBe(wanted)
+    await file.write([alignedMemory(DIRECT_ALIGN_BYTES).fill(3)], 2 * DIRECT_ALIGN_BYTES)
+    await file.close()
+    expect((await nodeDisk.readFile(join(root, 'a'))).indexOf(3)).toBe(2 * DIRECT_ALIGN_BYTES)
+  })
+
+  it.each(['open', 'write'] as const)(
+    'still waits for the disk when direct writes are refused at the %s',
+    async (refusing) => {
+      await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(DIRECT_ALIGN_BYTES))
+      const refused = Object.assign(new Error('EINVAL'), { code: 'EINVAL' })
+      vi.mocked(fs[refusing]).mockImplementationOnce(((...args: unknown[]) =>
+        (args.at(-1) as Callback)(refused, 0)) as never)
+      const file = await nodeDisk.open(join(root, 'a'), 'durableDirect')
+      await file.write([new Uint8Array(DIRECT_ALIGN_BYTES).fill(1)], 0)
+      const flags = vi.mocked(fs.open).mock.calls.at(-1)?.[1] as unknown as number
+      expect(flags & (fs.constants.O_DSYNC | (fs.constants.O_DIRECT ?? 0))).toBe(fs.constants.O_DSYNC)
+      await file.close()
+      expect((await nodeDisk.readFile(join(root, 'a')))[0]).toBe(1)
+    },
+  )
+
   it('goes on after short writes until every byte is written', async () => {
     const { write, writev } = await vi.importActual<typeof fs>('node:fs')
     const file = await nodeDisk.open(join(root, 'a'), 'create')
@@ -138,13 +165,13 @@ describe('nodeDisk', () => {
   it('opens durable files with O_DSYNC and no other', async () => {
     await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(1))
     vi.mocked(fs.open).mockClear()
-    for (const mode of ['read', 'readWrite', 'durable'] as const) {
+    for (const mode of ['read', 'readWrite', 'durable', 'durableDirect'] as const) {
       await (await nodeDisk.open(join(root, 'a'), mode)).close()
     }
     const isDsync = vi
       .mocked(fs.open)
       .mock.calls.map(([, flags]) => (Number(flags) & fs.constants.O_DSYNC) !== 0)
-    expect(isDsync).toEqual([false, false, true])
+    expect(isDsync).toEqual([false, false, true, true])
   })
 
   it('closes a descriptor only when nothing is under way on it', async () => {

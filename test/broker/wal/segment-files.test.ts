@@ -115,7 +115,7 @@ describe('SegmentFiles', () => {
   it('keeps the bytes of a retired segment in place while a read of it is under way', async () => {
     const { disk, files } = await segmentFiles()
     const file = await files.create(headerOf(1))
-    await file.write([new Uint8Array(100).fill(7)], 8192)
+    await file.write([new Uint8Array(4096).fill(7)], 8192)
     const buffers = [new Uint8Array(100), new Uint8Array(100)]
     const reads = buffers.map((buffer) => files.read(1, buffer, 8192))
     const retired = files.retire(1)
