@@ -1,16 +1,9 @@
-import {
-  bitAt,
-  bitmapBytes,
-  DEDUP_ID_HASH_BYTES,
-  type DedupIds,
-  setBit,
-} from '../../protocol/entry-section.js'
+import { bitmapBytes, DEDUP_ID_HASH_BYTES, type DedupIds, setBit } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
-import type { TopicId } from '../../protocol/ids.js'
 import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
 import type { AppendBatch } from './batch-check.js'
-import { DedupKey, type DedupPlace } from './dedup-bucket.js'
-import { DedupTable } from './dedup-table.js'
+import { DedupChunk } from './dedup-chunk.js'
+import type { DedupTable } from './dedup-table.js'
 import type { ShardState } from './state.js'
 
 /** A batch with dedup ids. */
@@ -20,7 +13,8 @@ export const hasIds = (batch: AppendBatch): batch is BatchWithIds => batch.dedup
 
 /** Which records of a batch are duplicates. */
 export interface ResolvedIds {
-  readonly duplicates: readonly DuplicateRecord[]
+  /** null for none. */
+  readonly duplicates: readonly DuplicateRecord[] | null
   /** One bit a record, those of `duplicates`; undefined for none. */
   readonly omitted: Uint8Array | undefined
   /** Every record is a duplicate: there is nothing to write. */
@@ -29,44 +23,19 @@ export interface ResolvedIds {
   readonly isInGroup: boolean
 }
 
-/** Ids by topic that are not in the index yet. */
-export class NewIds {
-  readonly #tables = new Map<TopicId, DedupTable>()
-
-  of(topicId: TopicId): DedupTable | undefined {
-    return this.#tables.get(topicId)
-  }
-
-  begin(topicId: TopicId): DedupTable {
-    let table = this.#tables.get(topicId)
-    if (table === undefined) {
-      table = new DedupTable({ windowMs: Number.POSITIVE_INFINITY })
-      table.addBucket({ start: 0, widthMs: 0 })
-      this.#tables.set(topicId, table)
-    }
-    return table
-  }
-
-  clear(): void {
-    this.#tables.clear()
-  }
-}
+const ALL_NEW: ResolvedIds = { duplicates: null, omitted: undefined, isNothingNew: false, isInGroup: false }
 
 /** `DEDUP_FULL` is worth another try no later than this, whatever the window. */
 const RETRY_AFTER_MS_MAX = 60_000
 
 /**
- * The dedup ids of the group that is being cut. They reach the index when the group is applied; until then a duplicate is
- * found here, so that of two that race the second one knows.
+ * The dedup ids of the group that is being cut. They go into the index at once, pending until the group is applied: of
+ * two that race the second one finds the first.
  */
 export class CutIds {
   readonly #state: ShardState
   readonly #bytesMax: number
-  readonly #pending = new NewIds()
-  /** What the index will grow by once the group is applied, at most. */
-  readonly #growth = new Map<TopicId, number>()
-  #growthBytes = 0
-  readonly #key = new DedupKey()
+  readonly #chunk = new DedupChunk()
 
   /** `bytesMax`: of the index. */
   constructor({ state, bytesMax }: { state: ShardState; bytesMax: number }) {
@@ -74,66 +43,53 @@ export class CutIds {
     this.#bytesMax = bytesMax
   }
 
-  /** Forgets the group that was cut: it is applied now. */
+  /** Before each cut: the group before is applied, and what is still pending was never part of it. */
   reset(): void {
-    if (this.#growth.size === 0) return
-    this.#pending.clear()
-    this.#growth.clear()
-    this.#growthBytes = 0
+    this.#state.dedup.withdraw()
   }
 
-  /** Throws DEDUP_FULL when the index has no room for the ids of all these batches. */
-  checkRoom(batches: readonly BatchWithIds[], time: number): void {
-    if (this.#hasRoom(batches, { time, idsOf: countOf })) return
-    // Duplicates need no room: looked up only now, since a full index is rare.
-    if (this.#hasRoom(batches, { time, idsOf: (batch) => this.#countNew(batch, time) })) return
-    const waitMs = Math.max(1_000, this.#state.dedup.nextExpiry - time)
-    throw new MillraceError('DEDUP_FULL', { retryAfterMs: Math.min(waitMs, RETRY_AFTER_MS_MAX) })
+  /** Leaves no ids of `take` when it throws. */
+  orNone<T>(take: () => T): T {
+    const before = this.#state.dedup.pendingIds()
+    try {
+      return take()
+    } catch (error) {
+      this.#state.dedup.withdraw(before)
+      throw error
+    }
   }
 
   /**
-   * Finds the duplicates of a batch that would begin at `baseOffset`, and puts the ids that are new into `into`: what
-   * later records find. Without `into` they are the group's from here on.
+   * Finds the duplicates of a batch that would begin at `baseOffset`; the other ids are the group's from here on. Throws
+   * DEDUP_FULL when the index has no room for them; then none of them is.
    */
-  resolve(
-    batch: BatchWithIds,
-    { baseOffset, time, into = this.#pending }: { baseOffset: number; time: number; into?: NewIds },
-  ): ResolvedIds {
+  resolve(batch: BatchWithIds, { baseOffset, time }: { baseOffset: number; time: number }): ResolvedIds {
+    this.#checkRoom(batch, time)
     const { topicId, partition, recordCount } = batch
-    const index = this.#state.dedup.topic(topicId)
-    const pending = this.#pending.of(topicId)
-    const fresh = into.begin(topicId)
-    const duplicates: DuplicateRecord[] = []
+    const { dedup } = this.#state
+    const windowMs = this.#state.topics.get(topicId)?.row.options.dedupWindowMs ?? 0
+    const group = { topicId, windowMs, time, partition, baseOffset }
+    const chunk = this.#chunk
+    let duplicates: DuplicateRecord[] | undefined
     let omitted: Uint8Array | undefined
     let isInGroup = false
-    index?.touch(batch.dedupIds.hashes)
-    this.#each(batch, (record, key) => {
-      let place = index?.find(key, time)
-      if (place === undefined) {
-        place = fresh.find(key, time) ?? (fresh === pending ? undefined : pending?.find(key, time))
-        if (place === undefined) return fresh.insert(key, { partition, offset: baseOffset + record })
-        isInGroup = true
-      }
-      duplicates.push({ index: record, ...place })
+    chunk.begin(batch.dedupIds)
+    while (chunk.next()) {
+      if (dedup.add(chunk, group) === 0) continue
+      duplicates ??= []
       omitted ??= new Uint8Array(bitmapBytes(recordCount))
-      setBit(omitted, record)
-    })
-    if (into === this.#pending) this.#count(topicId, fresh, time)
+      const table = dedup.topic(topicId) as DedupTable
+      for (let i = 0; i < chunk.count; i++) {
+        const position = chunk.found[i]!
+        if (position < 0) continue
+        const index = chunk.records[i]!
+        duplicates.push({ index, ...table.place(position) })
+        setBit(omitted, index)
+        isInGroup ||= table.isPending(position)
+      }
+    }
+    if (duplicates === undefined) return ALL_NEW
     return { duplicates, omitted, isNothingNew: duplicates.length === recordCount, isInGroup }
-  }
-
-  /** Makes the ids of a resolved batch the group's. */
-  keep(
-    batch: BatchWithIds,
-    { omitted, baseOffset, time }: { omitted: Uint8Array | undefined; baseOffset: number; time: number },
-  ): void {
-    const { topicId, partition } = batch
-    const table = this.#pending.begin(topicId)
-    this.#each(batch, (record, key) => {
-      if (omitted === undefined || !bitAt(omitted, record))
-        table.insert(key, { partition, offset: baseOffset + record })
-    })
-    this.#count(topicId, table, time)
   }
 
   /**
@@ -141,59 +97,45 @@ export class CutIds {
    * none. An id that the index forgot since counts as written with the batch.
    */
   ofRetry(batch: BatchWithIds, at: { baseOffset: number; time: number }): readonly DuplicateRecord[] | null {
+    const table = this.#state.dedup.topic(batch.topicId)
+    if (table === undefined) return null
+    const chunk = this.#chunk
     const duplicates: DuplicateRecord[] = []
-    this.#each(batch, (record, key) => {
-      const place = this.#find(batch.topicId, key, at.time)
-      if (place === undefined) return
-      if (place.partition === batch.partition && place.offset === at.baseOffset + record) return
-      duplicates.push({ index: record, ...place })
-    })
+    chunk.begin(batch.dedupIds)
+    while (chunk.next()) {
+      table.find(chunk, at.time)
+      for (let i = 0; i < chunk.count; i++) {
+        if (chunk.found[i]! < 0) continue
+        const index = chunk.records[i]!
+        const place = table.place(chunk.found[i]!)
+        if (place.partition !== batch.partition || place.offset !== at.baseOffset + index)
+          duplicates.push({ index, ...place })
+      }
+    }
     return duplicates.length === 0 ? null : duplicates
   }
 
-  /** Ids that are neither in the index nor in the group; one that comes twice in the batch counts twice. */
-  #countNew(batch: BatchWithIds, time: number): number {
+  #checkRoom(batch: BatchWithIds, time: number): void {
+    const ids = batch.dedupIds.hashes.length / DEDUP_ID_HASH_BYTES
+    // Duplicates need no room: looked up only when it matters, since a full index is rare.
+    if (this.#hasRoom(batch, { ids, time })) return
+    if (this.#hasRoom(batch, { ids: this.#countNew(batch, time), time })) return
+    const waitMs = Math.max(1_000, this.#state.dedup.nextExpiry - time)
+    throw new MillraceError('DEDUP_FULL', { retryAfterMs: Math.min(waitMs, RETRY_AFTER_MS_MAX) })
+  }
+
+  #hasRoom({ topicId }: BatchWithIds, { ids, time }: { ids: number; time: number }): boolean {
+    const { dedup } = this.#state
+    return ids === 0 || dedup.bytesAt(time) + dedup.growth(topicId, { ids, time }) <= this.#bytesMax
+  }
+
+  /** Ids that are not in the index; one that comes twice in the batch counts twice. */
+  #countNew({ topicId, dedupIds }: BatchWithIds, time: number): number {
+    const table = this.#state.dedup.topic(topicId)
+    const chunk = this.#chunk
     let count = 0
-    this.#each(batch, (_record, key) => {
-      if (this.#find(batch.topicId, key, time) === undefined) count++
-    })
+    chunk.begin(dedupIds)
+    while (chunk.next()) count += chunk.count - (table?.find(chunk, time) ?? 0)
     return count
   }
-
-  #find(topicId: TopicId, key: DedupKey, time: number): DedupPlace | undefined {
-    return this.#state.dedup.topic(topicId)?.find(key, time) ?? this.#pending.of(topicId)?.find(key, time)
-  }
-
-  #each({ recordCount, dedupIds }: BatchWithIds, visit: (record: number, key: DedupKey) => void): void {
-    let at = 0
-    for (let record = 0; record < recordCount; record++) {
-      if (!bitAt(dedupIds.bitmap, record)) continue
-      visit(record, this.#key.read(dedupIds.hashes, at))
-      at += DEDUP_ID_HASH_BYTES
-    }
-  }
-
-  #hasRoom(
-    batches: readonly BatchWithIds[],
-    { time, idsOf }: { time: number; idsOf: (batch: BatchWithIds) => number },
-  ): boolean {
-    const { dedup } = this.#state
-    const added = new Map<TopicId, number>()
-    for (const batch of batches) added.set(batch.topicId, (added.get(batch.topicId) ?? 0) + idsOf(batch))
-    let bytes = dedup.bytesAt(time) + this.#growthBytes
-    for (const [topicId, ids] of added) {
-      if (ids === 0) continue
-      const pending = this.#pending.of(topicId)?.ids ?? 0
-      bytes += dedup.growth(topicId, { ids: pending + ids, time }) - (this.#growth.get(topicId) ?? 0)
-    }
-    return bytes <= this.#bytesMax
-  }
-
-  #count(topicId: TopicId, pending: DedupTable, time: number): void {
-    const growth = pending.ids === 0 ? 0 : this.#state.dedup.growth(topicId, { ids: pending.ids, time })
-    this.#growthBytes += growth - (this.#growth.get(topicId) ?? 0)
-    this.#growth.set(topicId, growth)
-  }
 }
-
-const countOf = ({ dedupIds }: BatchWithIds): number => dedupIds.hashes.length / DEDUP_ID_HASH_BYTES

@@ -1,10 +1,18 @@
+import type { DedupChunk } from './dedup-chunk.js'
+
 /** Ids in one page, the unit in which the manifest keeps them. On disk: never changed. */
 export const DEDUP_PAGE_IDS = 1024
 /** One id in a page: hash 16 bytes, offset u64, partition u32, all little-endian. On disk: never changed. */
 export const DEDUP_ID_BYTES = 28
+/** The same in words. */
+export const DEDUP_ID_WORDS = 7
 const PAGE_BITS = 10
 const PAGE_MASK = DEDUP_PAGE_IDS - 1
 const FIRST_PAGE_IDS = 16
+
+/** A topic's window is held in so many buckets: an id lives for the window and at most an eighth of it more. */
+const BUCKETS_PER_WINDOW = 8
+const WIDTH_MS_MIN = 1_000
 
 /** Where the first record of an id stands. */
 export interface DedupPlace {
@@ -12,39 +20,15 @@ export interface DedupPlace {
   readonly offset: number
 }
 
-/** One id's hash, read out of bytes. It is used again and again, so that looking up a million ids allocates nothing. */
-export class DedupKey {
-  a = 0
-  b = 0
-  c = 0
-  d = 0
-  /** All 128 bits in 32: ids need not be good hashes for a table to be even. */
-  mixed = 0
-
-  /** Reads the hash that stands at `at`. */
-  read(bytes: Uint8Array, at: number): this {
-    return this.set(word(bytes, at), word(bytes, at + 4), word(bytes, at + 8), word(bytes, at + 12))
-  }
-
-  set(a: number, b: number, c: number, d: number): this {
-    this.a = a
-    this.b = b
-    this.c = c
-    this.d = d
-    let mixed = a ^ Math.imul(b, 0x85ebca6b) ^ Math.imul(c, 0xc2b2ae35) ^ Math.imul(d, 0x27d4eb2f)
-    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x21f0aaad)
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97)
-    this.mixed = mixed ^ (mixed >>> 15)
-    return this
-  }
+/** Where the records of a batch stand: that of record i at `baseOffset + i`. */
+export interface DedupSpan {
+  readonly partition: number
+  readonly baseOffset: number
 }
-
-const word = (bytes: Uint8Array, at: number): number =>
-  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
 
 /**
  * The dedup ids of one topic that were logged in one span of time, in the order in which they came: append-only pages,
- * dropped together.
+ * dropped together. Ids of the group that is being written stand here already, behind those that are applied.
  */
 export class DedupBucket {
   /** First millisecond of its span. */
@@ -52,11 +36,13 @@ export class DedupBucket {
   readonly widthMs: number
   /** Number of its first page among all that the topic ever had. */
   readonly firstPage: number
+  /** How many of its ids are part of the state; those behind them are pending. */
+  applied = 0
   /** How many of its ids the manifest holds. */
   flushedIds = 0
   #count = 0
   #bytes = 0
-  readonly #pages: DataView[] = []
+  readonly #pages: Int32Array[] = []
 
   constructor(options: { start: number; widthMs: number; firstPage: number }) {
     this.start = options.start
@@ -64,12 +50,18 @@ export class DedupBucket {
     this.firstPage = options.firstPage
   }
 
+  /** Applied and pending. */
   get count(): number {
     return this.#count
   }
 
+  /** Those of all ids. */
   get pages(): number {
     return this.#pages.length
+  }
+
+  get appliedPages(): number {
+    return Math.ceil(this.applied / DEDUP_PAGE_IDS)
   }
 
   /** Memory of its pages as allocated. */
@@ -77,68 +69,100 @@ export class DedupBucket {
     return this.#bytes
   }
 
-  append(key: DedupKey, { partition, offset }: DedupPlace): void {
-    const position = this.#count++
-    const page = this.#pageFor(position)
-    const at = (position & PAGE_MASK) * DEDUP_ID_BYTES
-    page.setInt32(at, key.a, true)
-    page.setInt32(at + 4, key.b, true)
-    page.setInt32(at + 8, key.c, true)
-    page.setInt32(at + 12, key.d, true)
-    page.setUint32(at + 16, offset >>> 0, true)
-    page.setUint32(at + 20, Math.floor(offset / 2 ** 32), true)
-    page.setUint32(at + 24, partition, true)
+  /** The words of a page, 7 an id; the last one may have room behind its ids. */
+  words(page: number): Int32Array {
+    return this.#pages[page]!
   }
 
-  holds(position: number, key: DedupKey): boolean {
+  /** Adds id `i` of a chunk. */
+  append({ words, records }: DedupChunk, i: number, { partition, baseOffset }: DedupSpan): void {
+    const position = this.#count++
+    let to = (position & PAGE_MASK) * DEDUP_ID_WORDS
+    const page = this.#pageFor(position, to)
+    const from = 4 * i
+    const offset = baseOffset + records[i]!
+    page[to++] = words[from]!
+    page[to++] = words[from + 1]!
+    page[to++] = words[from + 2]!
+    page[to++] = words[from + 3]!
+    page[to++] = offset | 0
+    page[to++] = Math.floor(offset / 2 ** 32)
+    page[to] = partition
+  }
+
+  /** Adds a whole page as the manifest keeps it; all pages before it are full. */
+  load(bytes: Uint8Array): void {
+    const position = this.#count
+    this.#count += bytes.length / DEDUP_ID_BYTES
+    const page = this.#grownPage(position >>> PAGE_BITS, this.#count)
+    new Uint8Array(page.buffer).set(bytes)
+    this.applied = this.#count
+  }
+
+  /** Whether the id at `position` is id `i` of a chunk. */
+  holds(position: number, { words }: DedupChunk, i: number): boolean {
     const page = this.#pages[position >>> PAGE_BITS]!
-    const at = (position & PAGE_MASK) * DEDUP_ID_BYTES
+    const at = (position & PAGE_MASK) * DEDUP_ID_WORDS
     return (
-      page.getInt32(at, true) === key.a &&
-      page.getInt32(at + 4, true) === key.b &&
-      page.getInt32(at + 8, true) === key.c &&
-      page.getInt32(at + 12, true) === key.d
+      page[at] === words[4 * i] &&
+      page[at + 1] === words[4 * i + 1] &&
+      page[at + 2] === words[4 * i + 2] &&
+      page[at + 3] === words[4 * i + 3]
     )
   }
 
-  read(position: number, key: DedupKey): DedupKey {
-    const page = this.#pages[position >>> PAGE_BITS]!
-    const at = (position & PAGE_MASK) * DEDUP_ID_BYTES
-    const [a, b] = [page.getInt32(at, true), page.getInt32(at + 4, true)]
-    return key.set(a, b, page.getInt32(at + 8, true), page.getInt32(at + 12, true))
+  /** Applies the first pending ids if they are those of a chunk, all of them and at their places. */
+  apply(chunk: DedupChunk, { partition, baseOffset }: DedupSpan): boolean {
+    const { count, records } = chunk
+    const first = this.applied
+    if (first + count > this.#count) return false
+    for (let i = 0; i < count; i++) {
+      const position = first + i
+      const page = this.#pages[position >>> PAGE_BITS]!
+      const at = (position & PAGE_MASK) * DEDUP_ID_WORDS + 4
+      const offset = baseOffset + records[i]!
+      if (!this.holds(position, chunk, i) || page[at] !== (offset | 0)) return false
+      if (page[at + 1] !== Math.floor(offset / 2 ** 32) || page[at + 2] !== (partition | 0)) return false
+    }
+    this.applied = first + count
+    return true
+  }
+
+  /** Forgets the newest pending ids, until so many are left. */
+  truncate(count: number): void {
+    this.#count = count
+    for (const page of this.#pages.splice(Math.ceil(count / DEDUP_PAGE_IDS))) this.#bytes -= page.byteLength
   }
 
   place(position: number): DedupPlace {
     const page = this.#pages[position >>> PAGE_BITS]!
-    return placeAt(page, (position & PAGE_MASK) * DEDUP_ID_BYTES)
+    const at = (position & PAGE_MASK) * DEDUP_ID_WORDS + 4
+    return { offset: (page[at]! >>> 0) + page[at + 1]! * 2 ** 32, partition: page[at + 2]! >>> 0 }
   }
 
-  /** The ids of a page as the manifest keeps them: a view. */
+  /** The applied ids of a page as the manifest keeps them: a view. */
   page(index: number): Uint8Array {
-    const ids = Math.min(DEDUP_PAGE_IDS, this.#count - index * DEDUP_PAGE_IDS)
+    const ids = Math.min(DEDUP_PAGE_IDS, this.applied - index * DEDUP_PAGE_IDS)
     return new Uint8Array(this.#pages[index]!.buffer, 0, ids * DEDUP_ID_BYTES)
   }
 
-  /** Where there is room for `position`. A first page grows, so that a topic with few ids costs little. */
-  #pageFor(position: number): DataView {
-    const index = position >>> PAGE_BITS
+  #pageFor(position: number, word: number): Int32Array {
+    const page = this.#pages[position >>> PAGE_BITS]
+    if (page !== undefined && word < page.length) return page
+    return this.#grownPage(position >>> PAGE_BITS, position + 1)
+  }
+
+  /** A page with room for its share of so many ids. A first page grows, so that a topic with few ids costs little. */
+  #grownPage(index: number, count: number): Int32Array {
     const page = this.#pages[index]
-    if (page !== undefined && (position & PAGE_MASK) * DEDUP_ID_BYTES < page.byteLength) return page
-    const bytes = pageBytesFor(position + 1) - index * DEDUP_PAGE_IDS * DEDUP_ID_BYTES
-    const larger = new Uint8Array(bytes)
-    if (page !== undefined) larger.set(new Uint8Array(page.buffer))
+    const bytes = pageBytesFor(count) - index * DEDUP_PAGE_IDS * DEDUP_ID_BYTES
+    const larger = new Int32Array(bytes / 4)
+    if (page !== undefined) larger.set(page)
     this.#bytes += bytes - (page?.byteLength ?? 0)
-    const view = new DataView(larger.buffer)
-    this.#pages[index] = view
-    return view
+    this.#pages[index] = larger
+    return larger
   }
 }
-
-/** The partition and offset of the id that stands at `at`. */
-export const placeAt = (page: DataView, at: number): DedupPlace => ({
-  offset: page.getUint32(at + 16, true) + page.getUint32(at + 20, true) * 2 ** 32,
-  partition: page.getUint32(at + 24, true),
-})
 
 /** All pages of a bucket with so many ids. */
 export function pageBytesFor(ids: number): number {
@@ -147,4 +171,16 @@ export function pageBytesFor(ids: number): number {
   let capacity = FIRST_PAGE_IDS
   while (capacity < ids) capacity *= 2
   return capacity * DEDUP_ID_BYTES
+}
+
+/**
+ * The span of a new bucket for a group of this time. Spans begin at multiples of their width, so that the buckets of many
+ * topics expire together, but not before the end of the bucket `after` which it comes.
+ */
+export function bucketSpan({ windowMs, time, after }: { windowMs: number; time: number; after: number }): {
+  start: number
+  widthMs: number
+} {
+  const widthMs = Math.max(WIDTH_MS_MIN, Math.ceil(windowMs / BUCKETS_PER_WINDOW))
+  return { start: Math.max(time - (time % widthMs), after), widthMs }
 }

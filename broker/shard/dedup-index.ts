@@ -1,19 +1,21 @@
 import { crc32 } from '#crc32'
-import { bitAt, DEDUP_ID_HASH_BYTES, type DedupIds } from '../../protocol/entry-section.js'
+import type { DedupIds } from '../../protocol/entry-section.js'
 import type { TopicId } from '../../protocol/ids.js'
 import type { DedupBucketKey, DedupBucketRow, DedupPageKey, DedupPageRow } from '../manifest/rows.js'
-import { DEDUP_ID_BYTES, DEDUP_PAGE_IDS, type DedupBucket, DedupKey, placeAt } from './dedup-bucket.js'
+import { DEDUP_ID_BYTES, DEDUP_PAGE_IDS, type DedupBucket, type DedupSpan } from './dedup-bucket.js'
+import { DedupChunk } from './dedup-chunk.js'
 import { DedupTable } from './dedup-table.js'
 
-export interface DedupInsert {
+/** Where ids belong. */
+export interface DedupGroup extends DedupSpan {
   readonly topicId: TopicId
   /** For how long the topic holds ids; used with its first bucket, later only `setWindow` changes it. */
   readonly windowMs: number
   /** Broker time of the group that holds the ids. */
   readonly time: number
-  readonly partition: number
-  /** Of the batch: the offset of its record i is `baseOffset + i`. */
-  readonly baseOffset: number
+}
+
+export interface DedupInsert extends DedupGroup {
   readonly ids: DedupIds
   /** One bit a record: those that are not part of the log, whose ids stand elsewhere already. */
   readonly omitted: Uint8Array | undefined
@@ -35,10 +37,16 @@ const EMPTY_TABLE = new DedupTable({ windowMs: 0 })
 /**
  * Which dedup ids each topic has seen within its window, and where their records stand. Part of the state: it changes by
  * what is logged and by logged time alone. Ids lie in buckets by the time of their group; a bucket expires whole.
+ *
+ * The ids of the group that is being cut and written lie in it too, as pending: they are found, and are no part of the
+ * state before `insert` says so. What is pending saves `insert` its work, and never decides what it does.
  */
 export class DedupIndex {
   readonly #topics = new Map<TopicId, DedupTable>()
-  readonly #key = new DedupKey()
+  readonly #chunk = new DedupChunk()
+  /** Those with pending ids, or with ids that were pending in the last group. */
+  readonly #pending = new Map<TopicId, DedupTable>()
+  #pendingTime = 0
   #ids = 0
   #bytes = 0
   #buckets = 0
@@ -49,11 +57,12 @@ export class DedupIndex {
   readonly #deletedBuckets: DedupBucketKey[] = []
   readonly #deletedPages: DedupPageKey[] = []
 
+  /** Of the state, as the two counts below. */
   get ids(): number {
     return this.#ids
   }
 
-  /** Memory of all topics. */
+  /** Memory of all topics, with what is pending. */
   get bytes(): number {
     return this.#bytes
   }
@@ -76,20 +85,42 @@ export class DedupIndex {
     return this.#topics.get(topicId)
   }
 
-  /** Adds the ids of an entry, all but those of omitted records; none of them may be here. */
-  insert({ topicId, windowMs, time, partition, baseOffset, ids, omitted }: DedupInsert): void {
-    const { bitmap, hashes } = ids
-    const key = this.#key
-    let table: DedupTable | undefined
-    let at = 0
-    for (let record = 0; record < bitmap.length * 8; record++) {
-      if (!bitAt(bitmap, record)) continue
-      const hashAt = at
-      at += DEDUP_ID_HASH_BYTES
-      if (omitted !== undefined && bitAt(omitted, record)) continue
-      if (table === undefined) table = this.#open(topicId, { windowMs, time })
-      this.#put(table, key.read(hashes, hashAt), { partition, offset: baseOffset + record })
+  /**
+   * Looks up the ids of a chunk and adds those that are new as pending, see `DedupTable.add`. Returns how many were known.
+   */
+  add(chunk: DedupChunk, group: DedupGroup): number {
+    const { topicId, windowMs, time } = group
+    const table = this.#tableOf(topicId, windowMs)
+    const { bytes } = table
+    const known = table.add(chunk, group)
+    this.#bytes += table.bytes - bytes
+    this.#nextExpiry = Math.min(this.#nextExpiry, table.nextExpiry)
+    if (known < chunk.count) this.#pending.set(topicId, table)
+    this.#pendingTime = time
+    return known
+  }
+
+  /** How many ids of each topic are pending: what `withdraw` goes back to. */
+  pendingIds(): ReadonlyMap<TopicId, number> {
+    const counts = new Map<TopicId, number>()
+    for (const [topicId, table] of this.#pending) counts.set(topicId, table.pending)
+    return counts
+  }
+
+  /** Forgets pending ids: all, or those that were added since `pendingIds` was asked. */
+  withdraw(keep?: ReadonlyMap<TopicId, number>): void {
+    for (const [topicId, table] of this.#pending) {
+      const count = keep?.get(topicId) ?? 0
+      if (table.pending > count) this.#withdraw(topicId, table, count)
+      if (count === 0) this.#pending.delete(topicId)
     }
+  }
+
+  /** The ids of an entry are part of the state now, all but those of omitted records; none of them may have been before. */
+  insert(insert: DedupInsert): void {
+    const chunk = this.#chunk
+    chunk.begin(insert.ids, insert.omitted)
+    while (chunk.next()) this.#insert(chunk, insert)
   }
 
   /** Drops the buckets that are out of their windows. */
@@ -105,6 +136,8 @@ export class DedupIndex {
   setWindow(topicId: TopicId, windowMs: number): void {
     const table = this.#topics.get(topicId)
     if (table === undefined) return
+    // They may lie in a bucket whose width is not the one that it will have.
+    if (table.pending > 0) this.#withdraw(topicId, table)
     table.windowMs = windowMs
     this.#findNextExpiry()
   }
@@ -143,9 +176,9 @@ export class DedupIndex {
     const buckets: DedupBucketRow[] = []
     const pages: DedupPageRow[] = []
     for (const [bucket, topicId] of this.#changed) {
-      const { start, widthMs, count } = bucket
+      const { start, widthMs, applied: count } = bucket
       buckets.push({ topicId, start, widthMs, count })
-      for (let page = Math.floor(bucket.flushedIds / DEDUP_PAGE_IDS); page < bucket.pages; page++)
+      for (let page = Math.floor(bucket.flushedIds / DEDUP_PAGE_IDS); page < bucket.appliedPages; page++)
         pages.push({ topicId, start, page, bytes: bucket.page(page) })
     }
     const deletedBuckets = [...this.#deletedBuckets]
@@ -158,9 +191,10 @@ export class DedupIndex {
     const pages: DedupPageRow[] = []
     for (const [topicId, table] of this.#topics) {
       for (const bucket of table.buckets) {
-        const { start, widthMs, count } = bucket
+        const { start, widthMs, applied: count } = bucket
+        if (count === 0) continue
         buckets.push({ topicId, start, widthMs, count })
-        for (let page = 0; page < bucket.pages; page++)
+        for (let page = 0; page < bucket.appliedPages; page++)
           pages.push({ topicId, start, page, bytes: bucket.page(page) })
       }
     }
@@ -169,7 +203,7 @@ export class DedupIndex {
 
   /** The manifest has, or is about to have, what `changes` gave. */
   flushed(): void {
-    for (const bucket of this.#changed.keys()) bucket.flushedIds = bucket.count
+    for (const bucket of this.#changed.keys()) bucket.flushedIds = bucket.applied
     this.#changed.clear()
     this.#changedBytes = 0
     this.#deletedBuckets.length = 0
@@ -191,22 +225,22 @@ export class DedupIndex {
     for (const row of rows.buckets) {
       const { topicId, start, count } = row
       const table = this.#tableOf(topicId, windowMsOf(topicId))
-      const bytes = table.bytes
+      const { bytes } = table
       table.reserve(idsOfTopics.get(topicId) ?? 0)
-      this.#bytes += table.bytes - bytes
-      const bucket = this.#add(table, () => table.addBucket(row))
+      const bucket = table.addBucket(row)
       for (let page = 0; page * DEDUP_PAGE_IDS < count; page++) {
         const found = rows.pages[next++]
         const ids = Math.min(DEDUP_PAGE_IDS, count - page * DEDUP_PAGE_IDS)
         const isIt = found?.topicId === topicId && found.start === start && found.page === page
         if (!isIt || found.bytes.length !== ids * DEDUP_ID_BYTES)
           throw new Error(`page ${page} of the dedup ids of topic ${topicId} from ${start} is not whole`)
-        this.#loadPage(table, found.bytes)
+        table.loadPage(found.bytes)
       }
       bucket.flushedIds = count
+      this.#bytes += table.bytes - bytes
+      this.#count(bucket, 1)
     }
     if (next < rows.pages.length) throw new Error('there are pages of dedup ids without a bucket')
-    this.#changedBytes = 0
     this.#findNextExpiry()
   }
 
@@ -214,9 +248,10 @@ export class DedupIndex {
   *digests(): Generator<DedupBucketRow & { readonly crc: number }> {
     for (const topicId of [...this.#topics.keys()].sort()) {
       for (const bucket of this.#topics.get(topicId)?.buckets ?? []) {
-        const { start, widthMs, count } = bucket
+        const { start, widthMs, applied: count } = bucket
+        if (count === 0) continue
         let crc = 0
-        for (let page = 0; page < bucket.pages; page++) crc = crc32(bucket.page(page), crc)
+        for (let page = 0; page < bucket.appliedPages; page++) crc = crc32(bucket.page(page), crc)
         yield { topicId, start, widthMs, count, crc }
       }
     }
@@ -232,58 +267,75 @@ export class DedupIndex {
     return table
   }
 
-  /** The topic's table, ready for ids of a group of this time. */
-  #open(topicId: TopicId, options: { windowMs: number; time: number }): DedupTable {
-    const { windowMs, time } = options
+  #insert(chunk: DedupChunk, group: DedupGroup): void {
+    const { topicId, windowMs, time } = group
+    const pending = this.#topics.get(topicId)
+    if (pending !== undefined && pending.pending > 0) {
+      const bucket = pending.buckets.at(-1) as DedupBucket
+      const before = bucket.applied
+      if (time === this.#pendingTime && bucket.apply(chunk, group)) {
+        this.#applied(topicId, bucket, before)
+        return
+      }
+      this.#withdraw(topicId, pending)
+    }
     const table = this.#tableOf(topicId, windowMs)
-    const bucket = table.openBucket(time) ?? this.#add(table, () => table.beginBucket(time))
+    const { bytes } = table
+    const before = table.openBucket(time)?.applied ?? 0
+    table.insert(chunk, group)
+    this.#bytes += table.bytes - bytes
+    this.#nextExpiry = Math.min(this.#nextExpiry, table.nextExpiry)
+    this.#applied(topicId, table.buckets.at(-1) as DedupBucket, before)
+  }
+
+  /** Ids of a bucket became part of the state; `before`: so many were. */
+  #applied(topicId: TopicId, bucket: DedupBucket, before: number): void {
+    const ids = bucket.applied - before
+    if (before === 0) this.#buckets++
+    this.#pages += bucket.appliedPages - Math.ceil(before / DEDUP_PAGE_IDS)
+    this.#ids += ids
     if (!this.#changed.has(bucket)) {
       this.#changed.set(bucket, topicId)
       // Its last page goes to the manifest again.
       this.#changedBytes += (bucket.flushedIds % DEDUP_PAGE_IDS) * DEDUP_ID_BYTES
     }
-    return table
+    this.#changedBytes += ids * DEDUP_ID_BYTES
   }
 
-  #add(table: DedupTable, add: () => DedupBucket): DedupBucket {
-    const bytes = table.bytes
-    const bucket = add()
-    this.#bytes += table.bytes - bytes
-    this.#buckets++
-    this.#nextExpiry = Math.min(this.#nextExpiry, table.nextExpiry)
-    return bucket
-  }
-
-  #put(table: DedupTable, key: DedupKey, place: { partition: number; offset: number }): void {
-    const { bytes, pages } = table
-    table.insert(key, place)
-    this.#bytes += table.bytes - bytes
-    this.#pages += table.pages - pages
-    this.#ids++
-    this.#changedBytes += DEDUP_ID_BYTES
-  }
-
-  #loadPage(table: DedupTable, bytes: Uint8Array): void {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-    for (let at = 0; at < bytes.length; at += DEDUP_ID_BYTES)
-      this.#put(table, this.#key.read(bytes, at), placeAt(view, at))
+  #withdraw(topicId: TopicId, table: DedupTable, keep = 0): void {
+    const { bytes } = table
+    table.withdraw(keep)
+    this.#bytes -= bytes - table.bytes
+    this.#dropEmpty(topicId, table)
+    this.#findNextExpiry()
   }
 
   #dropOldest(topicId: TopicId, table: DedupTable): void {
-    const bytes = table.bytes
+    const { bytes } = table
     const bucket = table.dropOldest()
     this.#bytes -= bytes - table.bytes
-    const { start, count, flushedIds } = bucket
-    this.#ids -= count
-    this.#buckets--
-    this.#pages -= bucket.pages
+    const { start, applied, flushedIds } = bucket
+    this.#count(bucket, -1)
     if (this.#changed.delete(bucket))
-      this.#changedBytes -= (count - flushedIds + (flushedIds % DEDUP_PAGE_IDS)) * DEDUP_ID_BYTES
+      this.#changedBytes -= (applied - flushedIds + (flushedIds % DEDUP_PAGE_IDS)) * DEDUP_ID_BYTES
     if (flushedIds > 0) this.#deletedBuckets.push({ topicId, start })
     for (let page = 0; page * DEDUP_PAGE_IDS < flushedIds; page++)
       this.#deletedPages.push({ topicId, start, page })
+    this.#dropEmpty(topicId, table)
+  }
+
+  /** Counts a whole bucket in, or out. */
+  #count({ applied, appliedPages }: DedupBucket, sign: 1 | -1): void {
+    if (applied === 0) return
+    this.#buckets += sign
+    this.#pages += sign * appliedPages
+    this.#ids += sign * applied
+  }
+
+  #dropEmpty(topicId: TopicId, table: DedupTable): void {
     if (table.buckets.length > 0) return
     this.#topics.delete(topicId)
+    this.#pending.delete(topicId)
     this.#bytes -= table.bytes
   }
 

@@ -146,11 +146,10 @@ export class Sequencer {
   #sequenceIds(partition: PartitionState, batch: BatchWithIds, at: CutPlace): Sequenced {
     const { time } = at
     const baseOffset = partition.assignedEnd
-    this.ids.checkRoom([batch], time)
     const { duplicates, omitted, isNothingNew, isInGroup } = this.ids.resolve(batch, { baseOffset, time })
     if (!isNothingNew) {
       const command = this.assign(partition, batch, at, writeSection({ ids: batch.dedupIds, omitted }))
-      return { kind: 'append', command, ack: ackOf(command, orNull(duplicates)) }
+      return { kind: 'append', command, ack: ackOf(command, duplicates) }
     }
     const ack = { baseOffset, appendTime: time, duplicate: false, duplicates }
     if (batch.producerId === null) return { kind: isInGroup ? 'duplicateInGroup' : 'duplicate', ack }
@@ -256,9 +255,6 @@ export function checkExpected(expectedOffset: number, end: number): void {
     details: { expectedOffset, actualOffset: end },
   })
 }
-
-export const orNull = (duplicates: readonly DuplicateRecord[]): readonly DuplicateRecord[] | null =>
-  duplicates.length === 0 ? null : duplicates
 
 const advanceOf = (
   { topicId, partition, producerEpoch, baseSequence, recordCount }: AppendBatch,

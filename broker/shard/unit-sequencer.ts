@@ -6,10 +6,10 @@ import type { AppendCommand } from './append-command.js'
 import type { AppendBatch } from './batch-check.js'
 import type { QueueMoved } from './command-codec/queues.js'
 import type { Command } from './commands.js'
-import { type BatchWithIds, hasIds, NewIds, type ResolvedIds } from './cut-ids.js'
+import { hasIds, type ResolvedIds } from './cut-ids.js'
 import { type OffsetRange, OffsetRanges } from './offset-ranges.js'
 import type { QueueState } from './queue-state.js'
-import { type CutPlace, checkExpected, orNull, type Sequencer } from './sequencer.js'
+import { type CutPlace, checkExpected, type Sequencer } from './sequencer.js'
 import type { CursorState, PartitionState, ShardState } from './state.js'
 import { keptAnswer, unitAnswer } from './unit-answer.js'
 import { type CursorAck, isJobAck, type JobAck, type UnitResult, type WriteUnit } from './write-unit.js'
@@ -67,20 +67,20 @@ export class UnitSequencer {
     const pending = this.#pending.get(requestId)
     if (pending !== undefined) return { kind: 'answeredInGroup', result: { ...pending, retried: true } }
     const acks = this.#checkAcks(unit, at.time)
-    const writes = this.#checkWrites(unit.writes, at.time)
+    const check = (): CheckedWrite[] => this.#checkWrites(unit.writes, at.time)
+    const writes = unit.writes.some(hasIds) ? this.#sequencer.ids.orNone(check) : check()
 
     const appends: AppendCommand[] = []
-    for (const { batch, partition, baseOffset, ids } of writes) {
+    for (const { batch, partition, ids } of writes) {
       if (ids?.isNothingNew) continue
       const omitted = ids?.omitted
       const section = hasIds(batch) ? writeSection({ ids: batch.dedupIds, omitted }) : undefined
       appends.push(this.#sequencer.assign(partition, batch, at, section))
-      if (hasIds(batch)) this.#sequencer.ids.keep(batch, { omitted, baseOffset, time: at.time })
     }
     const result: UnitResult = {
       appendTime: at.time,
       writes: writes.map(({ partition: { partition }, baseOffset, ids }) => {
-        return { partition, baseOffset, duplicates: ids === undefined ? null : orNull(ids.duplicates) }
+        return { partition, baseOffset, duplicates: ids?.duplicates ?? null }
       }),
       retried: false,
     }
@@ -126,27 +126,20 @@ export class UnitSequencer {
     queues.set(queue, done)
   }
 
+  /** Ids of writes are the group's from here on: the caller takes them back if a later one is refused. */
   #checkWrites(writes: readonly AppendBatch[], time: number): CheckedWrite[] {
     const { ids } = this.#sequencer
     const targets = writes.map((batch) => this.#sequencer.target(batch))
-    /** The ends of partitions with the unit's own earlier writes, and their ids. */
+    /** The ends of partitions with the unit's own earlier writes. */
     const ends = new Map<PartitionState, number>()
-    const into = new NewIds()
-    const checked = writes.map((batch, i) => {
+    return writes.map((batch, i) => {
       const partition = targets[i] as PartitionState
       const baseOffset = ends.get(partition) ?? partition.assignedEnd
       if (batch.expectedOffset !== null) checkExpected(batch.expectedOffset, baseOffset)
-      const resolved = hasIds(batch) ? this.#resolve(batch, { baseOffset, time, into }) : undefined
+      const resolved = hasIds(batch) ? ids.resolve(batch, { baseOffset, time }) : undefined
       if (!resolved?.isNothingNew) ends.set(partition, baseOffset + batch.recordCount)
       return { batch, partition, baseOffset, ids: resolved }
     })
-    const withIds = writes.filter(hasIds)
-    if (withIds.length > 0) ids.checkRoom(withIds, time)
-    return checked
-  }
-
-  #resolve(batch: BatchWithIds, at: { baseOffset: number; time: number; into: NewIds }): ResolvedIds {
-    return this.#sequencer.ids.resolve(batch, at)
   }
 
   #moveQueues(queues: Map<QueueState, OffsetRanges>): QueueMoved[] {

@@ -1,4 +1,12 @@
-/** `npm run bench:dedup`: what dedup ids cost. The same records with and without ids, in turn, each time on a new broker. */
+/**
+ * `npm run bench:dedup`: what dedup ids cost. Two runs in turn, each on a new broker with one topic of one partition; one
+ * with a new id on every record, one without any. All else is the same: PRODUCE_CHECKED, records and batches, eight under
+ * way. What ids cost is thus all of it: 16 bytes more a record on the network and in the WAL, checks, look-ups in an index
+ * that grows from nothing to all of the run's ids, its manifest rows; through the client also hashing.
+ *
+ * Bare frames are made ready while the one before is under way, in memory that is used again. How busy the load process
+ * was is printed beside: near 100 % it is what was measured, and not the broker.
+ */
 import { execFile } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -6,6 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { crc32 } from '#crc32'
 import { connect, defineTopic, text } from '../../client/index.js'
+import { bitmapBytes, setBit } from '../../protocol/entry-section.js'
 import { packFrame } from '../../protocol/frame.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { error, produceChecked, producedChecked } from '../../protocol/messages/index.js'
@@ -35,61 +44,84 @@ interface Run {
 const recordsOf = ({ kind, recordBytes }: Run): number =>
   kind === 'client' ? 1_000_000 : Math.min(RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
 
+interface Figure {
+  readonly perSecond: number
+  /** Of one core, how much the load process took. */
+  readonly busy: number
+}
+
+/** Measures from now on; `records` when it is over. */
+function startFigure(): (records: number) => Figure {
+  const startedMs = performance.now()
+  const before = process.cpuUsage()
+  return (records) => {
+    const ms = performance.now() - startedMs
+    const { user, system } = process.cpuUsage(before)
+    return { perSecond: records / (ms / 1_000), busy: (user + system) / 1_000 / ms }
+  }
+}
+
+/** Marks the bytes of ids in a frame, until they are found. */
+const ID_MARK = 0xa5
+
 /** A frame of 256 KiB that is sent again and again, with new ids each time. */
-function frameOf(topicId: TopicId, { recordBytes, withIds }: Run) {
+function frameOf(topicId: TopicId, { recordBytes, withIds }: Omit<Run, 'url'>) {
   const builder = new RecordBatchBuilder({ initialBytes: 300 * KIB })
   const value = 'x'.repeat(recordBytes)
   do builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   while (builder.bytes + recordBytes < 256 * KIB)
   const { payload, recordCount, baseTimestamp } = builder.finish()
-  const correlationId = correlationIdOf(0)
-  const idBytes = 16 * recordCount
-  const ids = withIds ? new Uint8Array(idBytes).fill(0xa5) : null
-  const fields = {
-    correlationId,
-    topicId,
-    partition: 0,
-    producerId: null,
-    producerEpoch: 0,
-    baseSequence: 0,
-    attributes: 0,
-    baseTimestamp,
-    recordCount,
-    inflatedBytes: payload.length,
-    payloadCrc: crc32(payload),
-    expectedOffset: null,
-    idBitmap: withIds ? new Uint8Array(Math.ceil(recordCount / 8)).fill(0xff, 0, recordCount >> 3) : null,
-    ids,
-    payload,
-  }
-  const { idBitmap } = fields
-  for (let i = recordCount & ~7; idBitmap !== null && i < recordCount; i++)
-    idBitmap[i >> 3] = (idBitmap[i >> 3] ?? 0) | (1 << (i & 7))
-  const bytes = Buffer.from(packFrame(produceChecked.write(fields)))
+  const idBitmap = new Uint8Array(bitmapBytes(recordCount))
+  for (let i = 0; i < recordCount; i++) setBit(idBitmap, i)
+  const ids = new Int32Array(4 * recordCount)
+  const idBytes = new Uint8Array(ids.buffer)
+  const bytes = Buffer.from(
+    packFrame(
+      produceChecked.write({
+        correlationId: correlationIdOf(0),
+        topicId,
+        partition: 0,
+        producerId: null,
+        producerEpoch: 0,
+        baseSequence: 0,
+        attributes: 0,
+        baseTimestamp,
+        recordCount,
+        inflatedBytes: payload.length,
+        payloadCrc: crc32(payload),
+        expectedOffset: null,
+        idBitmap: withIds ? idBitmap : null,
+        ids: withIds ? idBytes.fill(ID_MARK) : null,
+        payload,
+      }),
+    ),
+  )
   const correlationAt = bytes.indexOf(0xce) + 1
-  const idsAt = withIds ? bytes.indexOf(Buffer.alloc(idBytes, 0xa5)) : -1
+  const idsAt = withIds ? bytes.indexOf(idBytes) : -1
+  // One is free again when its answer is there, and answers come in order.
+  const frames = Array.from({ length: IN_FLIGHT + 1 }, () => Buffer.from(bytes))
   let serial = 0
   return {
     recordCount,
-    next(index: number): Uint8Array {
-      // Its own memory: the one before may not have been sent yet.
-      const frame = Buffer.from(bytes)
+    make(index: number): Uint8Array {
+      const frame = frames[index % frames.length] as Buffer
       frame.writeUInt32BE(correlationIdOf(index), correlationAt)
       if (idsAt === -1) return frame
       // As evenly spread as hashes are, and never the same twice.
-      for (let at = idsAt; at < idsAt + idBytes; at += 16) {
+      for (let at = 0; at < ids.length; at += 4) {
         const low = Math.imul(++serial, 0x9e3779b1)
-        frame.writeInt32LE(low, at)
-        frame.writeInt32LE(Math.imul(low ^ (low >>> 15), 0x85ebca6b), at + 4)
-        frame.writeInt32LE(serial, at + 8)
+        ids[at] = low
+        ids[at + 1] = Math.imul(low ^ (low >>> 15), 0x85ebca6b)
+        ids[at + 2] = serial
       }
+      frame.set(idBytes, idsAt)
       return frame
     },
   }
 }
 
-/** Records a second through bare frames: next to nothing is done on this side. */
-async function frames(run: Run): Promise<number> {
+/** Through bare frames: next to nothing is done on this side. */
+async function frames(run: Run): Promise<Figure> {
   const connection = await RawConnection.open(run.url)
   await connection.hello()
   const topicId = await connection.createTopic('bench-dedup')
@@ -98,29 +130,40 @@ async function frames(run: Run): Promise<number> {
   const warmup = Math.ceil(total / 10)
   let sent = 0
   let answered = 0
-  let startedMs = 0
+  let finish = startFigure()
+  let ready = frame.make(0)
   await new Promise<void>((done, failed) => {
     const send = (): void => {
-      if (sent < total) connection.send(frame.next(sent++))
+      if (sent === total) return
+      connection.send(ready)
+      sent++
+    }
+    // While the broker works on what was sent.
+    const prepare = (): void => {
+      if (sent < total) ready = frame.make(sent)
     }
     connection.onFrame((answer) => {
       if (answer[0] === error.opcode) return failed(new Error(String(answer[3])))
       const { duplicates } = producedChecked.read(answer)
       if (duplicates.length > 0) return failed(new Error('an id came twice'))
-      if (++answered === warmup) startedMs = performance.now()
-      if (answered === total) done()
-      else send()
+      if (++answered === warmup) finish = startFigure()
+      if (answered === total) return done()
+      send()
+      prepare()
     })
-    for (let i = 0; i < IN_FLIGHT; i++) send()
+    for (let i = 0; i < IN_FLIGHT; i++) {
+      send()
+      prepare()
+    }
   })
   connection.close()
-  return ((total - warmup) * frame.recordCount) / ((performance.now() - startedMs) / 1_000)
+  return finish((total - warmup) * frame.recordCount)
 }
 
 const Records = defineTopic({ name: 'bench-dedup', key: text(), value: text() })
 
-/** Records a second through the client, which hashes the ids. */
-async function client(run: Run): Promise<number> {
+/** Through the client, which hashes the ids. */
+async function client(run: Run): Promise<Figure> {
   const connected = connect(run.url)
   await connected.ensureTopic(Records, { partitions: 1 })
   const producer = connected.producer(Records)
@@ -138,11 +181,11 @@ async function client(run: Run): Promise<number> {
     await Promise.all(lanes)
   }
   await send(recordsOf(run) / 10)
-  const startedMs = performance.now()
+  const finish = startFigure()
   await send(recordsOf(run))
-  const perSecond = recordsOf(run) / ((performance.now() - startedMs) / 1_000)
+  const figure = finish(recordsOf(run))
   await connected.close()
-  return perSecond
+  return figure
 }
 
 const median = (numbers: readonly number[]): number => {
@@ -150,7 +193,7 @@ const median = (numbers: readonly number[]): number => {
   return ((sorted[(sorted.length - 1) >> 1] ?? 0) + (sorted[sorted.length >> 1] ?? 0)) / 2
 }
 
-async function measure(directory: string, run: Omit<Run, 'url'>): Promise<number> {
+async function measure(directory: string, run: Omit<Run, 'url'>): Promise<Figure> {
   const server = await ServerProcess.start('broker', directory)
   try {
     const request = JSON.stringify({ ...run, url: server.url })
@@ -159,7 +202,7 @@ async function measure(directory: string, run: Omit<Run, 'url'>): Promise<number
       '--load',
       request,
     ])
-    return Number(stdout)
+    return JSON.parse(stdout) as Figure
   } finally {
     await server.stop()
     await rm(directory, { recursive: true, force: true })
@@ -174,18 +217,23 @@ async function compare(directory: string, rounds: number): Promise<void> {
     ['client', 1_000],
     ['client', 100],
   ] as const) {
-    const [without, withIds]: [number[], number[]] = [[], []]
+    const [without, withIds]: [Figure[], Figure[]] = [[], []]
     for (let round = 0; round < rounds; round++) {
       without.push(await measure(directory, { kind, recordBytes, withIds: false }))
       withIds.push(await measure(directory, { kind, recordBytes, withIds: true }))
     }
-    const cost = 1 - median(withIds) / median(without)
+    const perSecond = (figures: readonly Figure[]): number =>
+      median(figures.map((figure) => figure.perSecond))
+    const thousands = (count: number): string => (count / 1_000).toFixed(0)
+    const cell = (figures: readonly Figure[]): string => `${thousands(perSecond(figures))} k`.padEnd(13)
+    const cost = 1 - perSecond(withIds) / perSecond(without)
     const name = `${recordBytes}-byte records, ${kind === 'frames' ? 'bare frames' : 'the client'}`
-    const thousands = (figures: readonly number[]): string =>
-      `${(median(figures) / 1_000).toFixed(0)} k`.padEnd(13)
-    console.log(`${name.padEnd(32)} ${thousands(without)} ${thousands(withIds)} ${(100 * cost).toFixed(1)} %`)
-    const runs = (figures: readonly number[]): string => figures.map((n) => (n / 1_000).toFixed(0)).join(' ')
-    console.log(`  runs: ${runs(without)} | ${runs(withIds)}`)
+    console.log(`${name.padEnd(32)} ${cell(without)} ${cell(withIds)} ${(100 * cost).toFixed(1)} %`)
+    const runs = (figures: readonly Figure[]): string =>
+      figures
+        .map((figure) => `${thousands(figure.perSecond)} (${(100 * figure.busy).toFixed(0)} %)`)
+        .join(' ')
+    console.log(`  runs (load busy): ${runs(without)} | ${runs(withIds)}`)
   }
 }
 
@@ -201,8 +249,8 @@ if (values.help) {
   console.log(HELP)
 } else if (values.load !== undefined) {
   const run = JSON.parse(values.load) as Run
-  const perSecond = await (run.kind === 'frames' ? frames(run) : client(run))
-  process.stdout.write(String(perSecond), () => process.exit(0))
+  const figure = await (run.kind === 'frames' ? frames(run) : client(run))
+  process.stdout.write(JSON.stringify(figure), () => process.exit(0))
 } else {
   const directory = join(resolve(values.directory), `millrace-bench-dedup-${process.pid}`)
   await mkdir(directory, { recursive: true })

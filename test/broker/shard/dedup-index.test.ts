@@ -1,10 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import {
-  DEDUP_ID_BYTES,
-  DEDUP_PAGE_IDS,
-  DedupKey,
-  type DedupPlace,
-} from '../../../broker/shard/dedup-bucket.js'
+import { DEDUP_ID_BYTES, DEDUP_PAGE_IDS, type DedupPlace } from '../../../broker/shard/dedup-bucket.js'
+import { DedupChunk } from '../../../broker/shard/dedup-chunk.js'
 import { DedupIndex } from '../../../broker/shard/dedup-index.js'
 import { DedupTable } from '../../../broker/shard/dedup-table.js'
 import type { DedupIds } from '../../../protocol/entry-section.js'
@@ -35,10 +31,24 @@ function idsOf(ids: readonly (number | null)[]): DedupIds {
   return { bitmap, hashes: new Uint8Array(hashes) }
 }
 
-const key = new DedupKey()
+const chunk = new DedupChunk()
 
-const findIn = (index: DedupIndex, topicId: TopicId, options: { id: number; time: number }) =>
-  index.topic(topicId)?.find(key.read(hashOf(options.id), 0), options.time)
+/** Takes one chunk of ids. */
+function chunkOf(ids: DedupIds): DedupChunk {
+  chunk.begin(ids)
+  chunk.next()
+  return chunk
+}
+
+function findInTable(table: DedupTable, id: number, time: number): DedupPlace | undefined {
+  const known = table.find(chunkOf(idsOf([id])), time)
+  return known === 0 ? undefined : table.place(chunk.found[0]!)
+}
+
+function findIn(index: DedupIndex, topicId: TopicId, options: { id: number; time: number }) {
+  const table = index.topic(topicId)
+  return table && findInTable(table, options.id, options.time)
+}
 
 /** What the index is to do, said in the plainest way: a map from id to what was logged of it. */
 class Model {
@@ -236,36 +246,256 @@ describe('the dedup index', () => {
   })
 })
 
+describe('ids that are pending', () => {
+  const [topicId, other] = TOPICS as [TopicId, TopicId]
+  const at = { topicId, windowMs: WINDOW_MS, time: EPOCH_MS, partition: 3, baseOffset: 100 }
+
+  /** Adds ids as a cut does; returns which records were known. */
+  function cut(index: DedupIndex, ids: readonly (number | null)[], group: Partial<typeof at> = {}): number[] {
+    const known: number[] = []
+    const batch = new DedupChunk()
+    batch.begin(idsOf(ids))
+    while (batch.next()) {
+      const count = index.add(batch, { ...at, ...group })
+      const records = [...batch.records.subarray(0, batch.count)].filter((_, i) => batch.found[i]! >= 0)
+      expect(records).toHaveLength(count)
+      known.push(...records)
+    }
+    return known
+  }
+
+  const marked = (records: readonly number[], count: number): Uint8Array => {
+    const bits = new Uint8Array(Math.ceil(count / 8))
+    for (const record of records) bits[record >>> 3]! |= 1 << (record & 7)
+    return bits
+  }
+
+  /** Everything of an index that is state, or goes to the manifest. */
+  const seen = (index: DedupIndex) => {
+    const { ids, bucketCount, pageCount, changedBytes } = index
+    const digests = [...index.digests()]
+    // In whatever order of the topics.
+    const lines = Object.entries({ ...index.changes(), whole: Object.values(index.wholeRows()).flat() })
+      .flatMap(([name, rows]) =>
+        rows.map((row) => JSON.stringify({ name, ...row, bytes: 'bytes' in row ? row.bytes.length : null })),
+      )
+      .sort()
+    return { ids, bucketCount, pageCount, changedBytes, lines, digests }
+  }
+
+  test('are found, by ids of the same batch too, and are no part of the state before they are inserted', () => {
+    const index = new DedupIndex()
+    const before = seen(index)
+    expect(cut(index, [1, null, 2, 1])).toEqual([3])
+    expect(cut(index, [2, 3], { baseOffset: 104 })).toEqual([0])
+    expect(findIn(index, topicId, { id: 3, time: EPOCH_MS })).toEqual({ partition: 3, offset: 105 })
+    expect(seen(index)).toEqual(before)
+    index.insert({ ...at, ids: idsOf([1, null, 2, 1]), omitted: marked([3], 4) })
+    expect(index.ids).toBe(2)
+    expect(index.topic(topicId)?.pending).toBe(1)
+    index.insert({ ...at, baseOffset: 104, ids: idsOf([2, 3]), omitted: marked([0], 2) })
+    expect(index).toMatchObject({ ids: 3, bucketCount: 1, pageCount: 1, changedBytes: 3 * DEDUP_ID_BYTES })
+    expect(index.topic(topicId)?.pending).toBe(0)
+  })
+
+  test('that are withdrawn leave nothing, and those before them stay', () => {
+    const index = new DedupIndex()
+    cut(index, [1])
+    const before = index.pendingIds()
+    cut(
+      index,
+      Array.from({ length: 3_000 }, (_, i) => i),
+      { baseOffset: 101 },
+    )
+    cut(index, [7], { topicId: other })
+    index.withdraw(before)
+    expect(index.topic(other)).toBeUndefined()
+    expect(index.topic(topicId)?.pending).toBe(1)
+    expect(cut(index, [2_999, 1], { baseOffset: 101 })).toEqual([1])
+    index.withdraw()
+    expect(index).toMatchObject({ ids: 0, bytes: 0, bucketCount: 0, nextExpiry: Number.POSITIVE_INFINITY })
+  })
+
+  test('go with their topic', () => {
+    const index = new DedupIndex()
+    cut(index, [1])
+    cut(index, [1], { topicId: other })
+    index.insert({ ...at, ids: idsOf([1]), omitted: undefined })
+    cut(index, [2], { baseOffset: 101 })
+    index.deleteTopic(topicId)
+    index.deleteTopic(other)
+    expect(index).toMatchObject({ ids: 0, bytes: 0, bucketCount: 0, pageCount: 0, changedBytes: 0 })
+    index.withdraw()
+    expect(index.bytes).toBe(0)
+  })
+
+  test('get the bucket that they have in a replay when the window of their topic changes with them', () => {
+    const [index, replayed] = [new DedupIndex(), new DedupIndex()]
+    const group = { ...at, windowMs: 16 * WINDOW_MS }
+    cut(index, [1])
+    for (const each of [index, replayed]) {
+      each.setWindow(topicId, group.windowMs)
+      each.insert({ ...group, ids: idsOf([1]), omitted: undefined })
+    }
+    expect(seen(index)).toEqual(seen(replayed))
+    expect([...index.digests()]).toMatchObject([{ widthMs: 2 * WINDOW_MS, count: 1 }])
+  })
+
+  test('that are new because an older one is due take its place', () => {
+    const index = new DedupIndex()
+    cut(index, [1])
+    index.insert({ ...at, ids: idsOf([1]), omitted: undefined })
+    const later = { time: EPOCH_MS + WIDTH_MS + WINDOW_MS, baseOffset: 500 }
+    expect(cut(index, [1, 1], later)).toEqual([1])
+    expect(findIn(index, topicId, { id: 1, time: later.time })).toEqual({ partition: 3, offset: 500 })
+    expect(index.ids).toBe(1)
+    index.expire(later.time)
+    index.insert({ ...at, ...later, ids: idsOf([1, 1]), omitted: marked([1], 2) })
+    expect(findIn(index, topicId, { id: 1, time: later.time })).toEqual({ partition: 3, offset: 500 })
+    expect(index).toMatchObject({ ids: 1, bucketCount: 1 })
+  })
+
+  test('never decide what is inserted: not when they are others, elsewhere, or of another time', () => {
+    for (const wrong of [{ baseOffset: 99 }, { partition: 4 }, { time: EPOCH_MS - WIDTH_MS }, {}]) {
+      const [index, replayed] = [new DedupIndex(), new DedupIndex()]
+      const ids = Array.from({ length: 1_500 }, (_, i) => i)
+      cut(index, 'time' in wrong || 'partition' in wrong ? ids : [-1, ...ids.slice(1)], wrong)
+      for (const each of [index, replayed]) each.insert({ ...at, ids: idsOf(ids), omitted: undefined })
+      expect(seen(index)).toEqual(seen(replayed))
+      expect(findIn(index, topicId, { id: -1, time: EPOCH_MS })).toBeUndefined()
+      expect(findIn(index, topicId, { id: 1_400, time: EPOCH_MS })).toEqual({ partition: 3, offset: 1_500 })
+    }
+  })
+
+  for (let seed = 1; seed <= 6; seed++) {
+    test(`make no difference to the state, whatever comes between cut and insert (seed ${seed})`, () => {
+      const random = new SeededRandom(seed)
+      const [index, replayed] = [new DedupIndex(), new DedupIndex()]
+      const windows = new Map(TOPICS.map((topic) => [topic, WINDOW_MS]))
+      const idMax = random.pick([100, 3_000, 1_000_000])
+      const recordsMax = random.pick([10, 300, 1_500])
+      let time = EPOCH_MS
+      let offset = 2 ** 32 - 20_000
+      const batchOf = () => {
+        const count = 1 + random.below(recordsMax)
+        const ids = Array.from({ length: count }, () => (random.chance(0.1) ? null : random.below(idMax)))
+        return { ids, topicId: random.pick(TOPICS), partition: random.below(3) }
+      }
+      for (let round = 0; round < 40; round++) {
+        time += random.below(random.pick([10, 2_000, WIDTH_MS]))
+        // The cut: batches, and now and then some that are taken back.
+        const batches: Parameters<DedupIndex['insert']>[0][] = []
+        for (let n = 1 + random.below(4); n > 0; n--) {
+          const { ids, ...place } = batchOf()
+          const group = { ...place, windowMs: windows.get(place.topicId) as number, time, baseOffset: offset }
+          const before = index.pendingIds()
+          const bound = index.bytes + index.growth(group.topicId, { ids: ids.length, time })
+          const known = new Set(cut(index, ids, group))
+          expect(index.bytes).toBeLessThanOrEqual(bound)
+          const own = new Set<number>()
+          ids.forEach((id, record) => {
+            if (id === null) return
+            const there = findIn(index, group.topicId, { id, time })
+            if (
+              !known.has(record) &&
+              (there?.partition !== group.partition || there.offset !== offset + record)
+            )
+              expect.fail(`id ${id} was found at ${JSON.stringify(there)}`)
+            if (own.has(id) && !known.has(record)) expect.fail(`id ${id} came twice`)
+            own.add(id)
+          })
+          if (random.chance(0.2)) {
+            index.withdraw(before)
+            continue
+          }
+          offset += ids.length
+          batches.push({ ...group, ids: idsOf(ids), omitted: marked([...known], ids.length) })
+        }
+        expect(seen(index)).toEqual(seen(replayed))
+        if (random.chance(0.3)) for (const each of [index, replayed]) each.flushed()
+        // The group is applied; in a replay nothing is pending.
+        const doomed = random.chance(0.05) ? random.pick(TOPICS) : undefined
+        const altered = random.chance(0.1) ? random.pick(TOPICS) : undefined
+        if (altered !== undefined)
+          windows.set(altered, random.pick([WINDOW_MS / 4, WINDOW_MS, 3 * WINDOW_MS]))
+        for (const each of [index, replayed]) {
+          each.expire(time)
+          if (altered !== undefined) each.setWindow(altered, windows.get(altered) as number)
+          if (doomed !== undefined) each.deleteTopic(doomed)
+          for (const batch of batches) {
+            if (batch.topicId === doomed) continue
+            each.insert({ ...batch, windowMs: windows.get(batch.topicId) as number })
+          }
+        }
+        expect(seen(index)).toEqual(seen(replayed))
+        index.withdraw()
+        expect(seen(index)).toEqual(seen(replayed))
+        expect(TOPICS.map((topic) => index.topic(topic)?.pending ?? 0)).toEqual([0, 0, 0])
+        expect(index.nextExpiry).toBe(replayed.nextExpiry)
+      }
+    })
+  }
+})
+
 const NOW = { windowMs: WINDOW_MS, time: EPOCH_MS }
 
+/** Adds the ids `from` to `to`, each with its number for an offset. */
+function insert(
+  table: DedupTable,
+  { from, to, time = EPOCH_MS }: { from: number; to: number; time?: number },
+) {
+  for (let id = from; id < to; id += 500) {
+    const ids = Array.from({ length: Math.min(500, to - id) }, (_, i) => id + i)
+    table.insert(chunkOf(idsOf(ids)), { partition: 1, baseOffset: id, time })
+  }
+}
+
 describe('a dedup table', () => {
-  test('never says more of its memory than it has, while it grows beside the old one', () => {
-    const table = new DedupTable(NOW)
-    table.beginBucket(EPOCH_MS)
-    for (let from = 0; from < 30_000; from += 300) {
-      const bound = table.bytes + table.growth(300, EPOCH_MS)
-      let bytesMax = 0
-      for (let id = from; id < from + 300; id++) {
-        table.insert(key.read(hashOf(id), 0), { partition: 1, offset: id })
-        bytesMax = Math.max(bytesMax, table.bytes)
+  for (const step of [1, 7, 300]) {
+    test(`never says more of its memory than it has, while it grows beside the old one, by ${step}`, () => {
+      const table = new DedupTable(NOW)
+      const total = 100 * step
+      for (let from = 0; from < total; from += step) {
+        const bound = table.bytes + table.growth(step, EPOCH_MS)
+        insert(table, { from, to: from + step })
+        expect(table.bytes).toBeLessThanOrEqual(bound)
       }
-      expect(bytesMax).toBeLessThanOrEqual(bound)
-    }
-    const lost = Array.from({ length: 30_000 }, (_, id) => id).filter(
-      (id) => table.find(key.read(hashOf(id), 0), EPOCH_MS)?.offset !== id,
-    )
-    expect(lost).toEqual([])
-    expect(table.find(key.read(hashOf(30_000), 0), EPOCH_MS)).toBeUndefined()
-  })
+      const lost = Array.from({ length: total }, (_, id) => id).filter(
+        (id) => findInTable(table, id, EPOCH_MS)?.offset !== id,
+      )
+      expect(lost).toEqual([])
+      expect(findInTable(table, total, EPOCH_MS)).toBeUndefined()
+    })
+  }
 
   test('finds every id right after it came, at every size of the table', () => {
     const table = new DedupTable(NOW)
-    table.beginBucket(EPOCH_MS)
     for (let id = 0; id < 3_000; id++) {
-      table.insert(key.read(hashOf(id), 0), { partition: 1, offset: id })
-      const found = [id, id >>> 1, 0].map((known) => table.find(key.read(hashOf(known), 0), EPOCH_MS)?.offset)
+      insert(table, { from: id, to: id + 1 })
+      const found = [id, id >>> 1, 0].map((known) => findInTable(table, known, EPOCH_MS)?.offset)
       if (found[0] !== id || found[1] !== id >>> 1 || found[2] !== 0) expect.fail(`after ${id}: ${found}`)
     }
+  })
+
+  test('holds its memory while pending ids come and are taken back, and loses none of the others', () => {
+    const table = new DedupTable(NOW)
+    insert(table, { from: 0, to: 2_000 })
+    let bytesMax = 0
+    for (let round = 0; round < 400; round++) {
+      const ids = Array.from({ length: 300 }, (_, i) => 10_000 + round * 300 + i)
+      const known = table.add(chunkOf(idsOf(ids)), { partition: 0, baseOffset: 1, time: EPOCH_MS })
+      expect([known, table.pending]).toEqual([0, 300])
+      bytesMax = Math.max(bytesMax, table.bytes)
+      table.withdraw(round % 3)
+      expect(table.pending).toBe(round % 3)
+      table.withdraw()
+      if (round % 20 === 0) insert(table, { from: 2_000 + round, to: 2_020 + round })
+      for (const id of [0, 1_999, 2_000 + round - (round % 20)])
+        if (findInTable(table, id, EPOCH_MS)?.offset !== id) expect.fail(`round ${round}: ${id} was lost`)
+      if (findInTable(table, ids[0]!, EPOCH_MS) !== undefined) expect.fail(`round ${round}: an id came back`)
+    }
+    expect(table.ids).toBe(2_400)
+    expect(bytesMax).toBeLessThan(200_000)
   })
 
   test('holds its memory while buckets come and go, for more pages than positions can name', () => {
@@ -276,25 +506,27 @@ describe('a dedup table', () => {
     // 34,000 pages, each of one id only but for now and then: page numbers go round twice.
     for (let round = 0; round < 34_000; round++, time += WIDTH_MS) {
       while (table.nextExpiry <= time) table.dropOldest()
-      table.beginBucket(time)
-      for (let i = 0; i < (round % 1_000 === 0 ? 3_000 : 1); i++, id++)
-        table.insert(key.read(hashOf(id), 0), { partition: 0, offset: id })
+      const count = round % 1_000 === 0 ? 3_000 : 1
+      insert(table, { from: id, to: id + count, time })
+      id += count
       const lost = [id - 1, id - 5, id - 8].filter(
-        (known) => known >= 0 && table.find(key.read(hashOf(known), 0), time)?.offset !== known,
+        (known) => known >= 0 && findInTable(table, known, time)?.offset !== known,
       )
       if (lost.length > 0) expect.fail(`round ${round}: ${lost} of ${id} were lost`)
-      if (id > 100_000 && table.find(key.read(hashOf(id - 50_000), 0), time) !== undefined)
+      if (id > 100_000 && findInTable(table, id - 50_000, time) !== undefined)
         expect.fail(`round ${round}: an id came back`)
       bytesMax = Math.max(bytesMax, table.bytes)
     }
     expect(bytesMax).toBeLessThan(200_000)
   })
 
-  test('keeps an offset close to 2^53 and the last partition', () => {
+  test('keeps an offset close to 2^53 and the last partition, and applies it when it was pending', () => {
+    const place = { partition: 2 ** 32 - 1, baseOffset: Number.MAX_SAFE_INTEGER }
     const table = new DedupTable(NOW)
-    table.beginBucket(EPOCH_MS)
-    const place = { partition: 2 ** 32 - 1, offset: Number.MAX_SAFE_INTEGER }
-    table.insert(key.read(hashOf(1), 0), place)
-    expect(table.find(key, EPOCH_MS)).toEqual(place)
+    table.add(chunkOf(idsOf([1])), { ...place, time: EPOCH_MS })
+    expect(table.isPending(0)).toBe(true)
+    expect(table.buckets[0]?.apply(chunkOf(idsOf([1])), place)).toBe(true)
+    expect(table.isPending(0)).toBe(false)
+    expect(findInTable(table, 1, EPOCH_MS)).toEqual({ partition: place.partition, offset: place.baseOffset })
   })
 })

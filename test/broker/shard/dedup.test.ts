@@ -3,7 +3,8 @@ import type { AppendBatch } from '../../../broker/shard/append-batch.js'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { ShardState } from '../../../broker/shard/state.js'
 import type { TopicId } from '../../../protocol/ids.js'
-import { idBatch } from '../../support/checked-writes.js'
+import { DEFAULT_TOPIC_OPTIONS } from '../../../protocol/topic-options.js'
+import { appendUnit, idBatch } from '../../support/checked-writes.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
 import { outcomeOf, quiet, SimulatedShard, until } from './simulated-shard.js'
@@ -117,6 +118,79 @@ describe('a dedup id', () => {
     expect(ack.duplicates).toHaveLength(2)
     expect(simulated.counter('walGroups')).toBe(groups)
     expect(shard.stateHash()).toBe(hash)
+  })
+})
+
+describe('dedup ids of a group that is being written', () => {
+  test('are in no flush of the manifest, and unknown when the group was lost', async () => {
+    await send(['a=1'])
+    const [before, hash] = [digests(), shard.stateHash()]
+    await whileWriting(() => outcomeOf(send(['b=1', 'c=1'])))
+    const flushes = simulated.counter('manifestFlushes')
+    await until(() => {
+      simulated.clock.advance(1_000)
+      return simulated.counter('manifestFlushes') > flushes
+    })
+    expect(digests()).toEqual(before)
+    expect(shard.stateHash()).toBe(hash)
+    shard = await simulated.crash()
+    expect(digests()).toEqual(before)
+    expect((await send(['c=2', 'a=2'])).duplicates).toEqual([{ index: 1, partition: 0, offset: 0 }])
+  })
+
+  test('are no part of the state when the write failed', async () => {
+    await send(['a=1'])
+    const before = digests()
+    simulated.disk.failNext({ operation: 'write', path: /\.wal$/, code: 'EIO' })
+    const outcomes = await Promise.all([outcomeOf(send(['b=1'])), outcomeOf(send(['b=2', 'c=2']))])
+    expect(outcomes.map((outcome) => 'code' in outcome && outcome.code)).toEqual([
+      'STORAGE_FAILED',
+      'STORAGE_FAILED',
+    ])
+    expect(digests()).toEqual(before)
+    expect(simulated.failures.splice(0)).toHaveLength(1)
+    shard = await simulated.crash()
+    expect(digests()).toEqual(before)
+    expect((await send(['b=3'])).duplicates).toBeNull()
+  })
+
+  test('are those of the batches and units that it took, not of the units that it refused', async () => {
+    const other = await createTopic(shard, 'refunds')
+    const late = idBatch(['x=1'], { topicId, expectedOffset: 99 })
+    const refused = {
+      writes: [idBatch(['a=1', 'b=1'], { topicId }), idBatch(['a=1'], { topicId: other }), late],
+    }
+    const [first, unit, second] = await Promise.all([
+      send(['a=2']),
+      outcomeOf(appendUnit(shard, refused)),
+      send(['b=2', 'a=3']),
+    ])
+    expect(unit).toMatchObject({ code: 'EXPECTED_OFFSET_CONFLICT' })
+    expect(first?.duplicates).toBeNull()
+    expect(second?.duplicates).toEqual([{ index: 1, partition: 0, offset: 0 }])
+    expect((await send(['a=4'], { topicId: other })).duplicates).toBeNull()
+    const before = digests()
+    expect(before).toHaveLength(2)
+    shard = await simulated.crash()
+    expect(digests()).toEqual(before)
+  })
+
+  test('have the bucket that a replay gives them when their topic is altered or deleted by the same group', async () => {
+    await createTopic(shard, 'refunds')
+    const stall = await whileWriting(() => send(['plain']))
+    const altered = shard.alterTopic({
+      ...{ requestId: someRequestId(), name: 'orders', clear: [] },
+      options: { ...DEFAULT_TOPIC_OPTIONS, onLag: null, untilAcked: null, dedupWindowMs: 4 * WINDOW_MS },
+    })
+    const deleted = shard.deleteTopic({ requestId: someRequestId(), name: 'refunds' })
+    const written = send(['a=1', 'b=1', 'a=2'])
+    stall.release()
+    await Promise.all([altered, deleted, written])
+    const before = digests()
+    expect(before).toEqual([expect.objectContaining({ widthMs: WINDOW_MS / 2, count: 2 })])
+    shard = await simulated.crash()
+    expect(digests()).toEqual(before)
+    expect((await send(['b=2'])).duplicates).toHaveLength(1)
   })
 })
 
