@@ -27,3 +27,9 @@ export const DEAD_LETTER_HEADERS = {
   /** Broker time at which it was given up, milliseconds. */
   time: 'millrace-time',
 } as const
+
+/**
+ * A header of a dead letter whose record could not be read when it was given up: key and value are null, and it has none
+ * of the record's own headers. Text: the code of the error. It stays with the letter over replays.
+ */
+export const UNREADABLE_HEADER = 'millrace-unreadable'

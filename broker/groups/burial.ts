@@ -1,3 +1,4 @@
+import { MillraceError } from '../../protocol/error-codes.js'
 import type { TopicId } from '../../protocol/ids.js'
 import type { Clock } from '../platform/clock.js'
 import type { Metrics } from '../platform/metrics.js'
@@ -5,7 +6,7 @@ import { joined } from '../shard/offset-ranges.js'
 import { QUEUE_REASON, type QueueState } from '../shard/queue-state.js'
 import type { ShardGroups } from '../shard/shard-groups.js'
 import type { DeadLetters, LetterShard } from './dead-letters.js'
-import { batchOf, type FoundRecord, letterRecord } from './letter.js'
+import { batchOf, type FoundRecord, letterRecord, unreadableRecord } from './letter.js'
 import type { DeadJob } from './queue-events.js'
 
 export interface BurialOptions {
@@ -24,12 +25,21 @@ export interface BurialOptions {
 
 const JOBS_PER_UNIT_MAX = 100
 const UNIT_BYTES_MAX = 512 * 1024
+/** The record will not be read later either. */
+const DAMAGE_CODES: ReadonlySet<string> = new Set(['CORRUPT_DATA', 'BAD_BATCH'])
 const RETRY_MS_MIN = 1000
 const RETRY_MS_MAX = 60_000
 
+/** What becomes of a job: a letter with its record, or nothing when the record is gone. */
+interface Grave {
+  readonly job: DeadJob
+  readonly record: FoundRecord | undefined
+}
+
 /**
  * Writes the dead letters of one partition of a work queue, each together with the end of its job. What cannot be written
- * now is tried until it can: a job is never lost, and never delivered again meanwhile.
+ * now is tried until it can: a job is never lost, and never delivered again meanwhile. A record that is damaged is
+ * buried without key and value: its letter says where it is, and no other job waits for it.
  */
 export class Burial {
   readonly #options: BurialOptions
@@ -78,13 +88,13 @@ export class Burial {
     const { at, group, shard, letters, metrics } = this.#options
     const { topicId, partition } = at
     const source = shard.topic(topicId)
-    const found: { job: DeadJob; record: FoundRecord | undefined }[] = []
+    const found: Grave[] = []
     let bytes = 0
     for (const job of jobs) {
-      const record = await letters.record({ topicId, partition, offset: job.offset })
-      bytes += record === undefined ? 0 : sizeOf(record)
+      const grave = await this.#dig(job)
+      bytes += grave.record === undefined ? 0 : sizeOf(grave.record)
       if (found.length > 0 && bytes > UNIT_BYTES_MAX) break
-      found.push({ job, record })
+      found.push(grave)
     }
     const needsTopic = found.some(({ record }) => record !== undefined) && source !== undefined
     const dlq = needsTopic ? await letters.topicFor(source, group, 'deadLetters') : undefined
@@ -115,6 +125,20 @@ export class Burial {
     )
     metrics.count('deadLetters', written)
     return found.length
+  }
+
+  async #dig(job: DeadJob): Promise<Grave> {
+    const { at, group, letters, shard, warn } = this.#options
+    const { offset } = job
+    try {
+      return { job, record: await letters.record({ ...at, offset }) }
+    } catch (error) {
+      const code = error instanceof MillraceError ? error.code : 'INTERNAL'
+      if (!DAMAGE_CODES.has(code)) throw error
+      warn(`work queue "${group}": the record at offset ${offset} is buried without key and value`, error)
+      const reason = `its record could not be read (${code}); ${job.reason}`
+      return { job: { ...job, reason }, record: unreadableRecord({ offset, code, time: shard.time() }) }
+    }
   }
 }
 

@@ -49,11 +49,15 @@ export class ConsumerCoordinator implements GroupSide {
     }))
   }
 
-  topics(groupId: number): Iterable<TopicId> {
+  topics(groupId: number): Set<TopicId> {
     const { members, topics } = this.#running.get(groupId)?.group ?? {}
     const read = new Set([...(members?.values() ?? [])].flatMap((member) => member.topics))
     for (const [topicId, origin] of topics?.origins ?? []) if (read.has(origin)) read.add(topicId)
     return read
+  }
+
+  uses(groupId: number, topicId: TopicId): boolean {
+    return this.topics(groupId).has(topicId)
   }
 
   /**
@@ -65,6 +69,8 @@ export class ConsumerCoordinator implements GroupSide {
     this.#check(join)
     const groupId = await this.#groupIdOf(join.group)
     if (this.#isClosed) throw new MillraceError('SHUTTING_DOWN')
+    // A topic may have gone meanwhile.
+    this.#check(join)
     const view = this.#environment.store.state.groups.get(groupId)
     if (view === undefined) throw new MillraceError('UNKNOWN_GROUP', { retriable: true })
     const sessionTimeoutMs = sessionTimeoutOf(join)
@@ -147,7 +153,8 @@ export class ConsumerCoordinator implements GroupSide {
   async #groupIdOf(name: string): Promise<number> {
     const { store } = this.#environment
     const known = store.state.groupsByName.get(name)
-    if (known?.kind === 'consumer') return known.groupId
+    // Only a group with members is not just being deleted.
+    if (known?.kind === 'consumer' && this.isActive(known.groupId)) return known.groupId
     return (await store.createGroup({ name, kind: 'consumer', queue: null, requestId: null })).groupId
   }
 

@@ -54,8 +54,8 @@ export type GroupEvent =
       readonly epoch: number
       readonly parts: readonly Part[]
     }
-  /** The last `write` is durable. */
-  | { readonly type: 'written'; readonly epoch: number }
+  /** The last `write` is durable, but for what there was no room for: that is tried again after a long pause. */
+  | { readonly type: 'written'; readonly epoch: number; readonly unwritten?: readonly Part[] }
   /** The last `write` changed nothing; it is tried again after a pause, if it is still wanted. */
   | { readonly type: 'writeFailed' }
   | { readonly type: 'topics'; readonly topics: GroupTopics }

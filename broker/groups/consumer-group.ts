@@ -18,6 +18,8 @@ export const REVOKE_MS = 1500
 export const GATHER_MS = 20
 /** Between a write that failed and the next. */
 const RETRY_MS = 200
+/** Until partitions are tried again that there was no room for. */
+const NO_ROOM_RETRY_MS = 10_000
 
 /**
  * A consumer group as a state machine: `step` takes an event and the time, changes the group, and returns what must
@@ -37,6 +39,8 @@ export class ConsumerGroup {
   #target: ReadonlyMap<Part, MemberId> | undefined
   #gatherUntilMs: number | undefined
   #retryAtMs: number | undefined
+  /** There is no room for a cursor in these, until when they are left alone. */
+  readonly #noRoom = new Map<Part, number>()
   #round: { readonly startedMs: number; moved: number } | undefined
   #effects: GroupEffect[] = []
 
@@ -100,6 +104,7 @@ export class ConsumerGroup {
     let wakeAtMs = Math.min(this.#gatherUntilMs ?? Infinity, this.#retryAtMs ?? Infinity)
     for (const { awayUntilMs } of this.#members.values())
       wakeAtMs = Math.min(wakeAtMs, awayUntilMs ?? Infinity)
+    for (const untilMs of this.#noRoom.values()) wakeAtMs = Math.min(wakeAtMs, untilMs)
     for (const { hold, revokeByMs } of this.#claims.values()) {
       if (hold === 'revoking') wakeAtMs = Math.min(wakeAtMs, revokeByMs)
     }
@@ -140,7 +145,8 @@ export class ConsumerGroup {
         }
         return
       case 'written':
-        this.#written(event.epoch)
+        for (const part of event.unwritten ?? []) this.#noRoom.set(part, nowMs + NO_ROOM_RETRY_MS)
+        this.#written(event.epoch, new Set(event.unwritten))
         return
       case 'writeFailed':
         this.#writing = undefined
@@ -189,12 +195,13 @@ export class ConsumerGroup {
     }
   }
 
-  #written(epoch: number): void {
+  #written(epoch: number, unwritten: ReadonlySet<Part>): void {
     const moves = this.#writing ?? new Map<Part, Move>()
     this.#writing = undefined
     this.#epoch = epoch
     const assigned = new Map<MemberId, AssignedPart[]>()
     for (const { part, memberId } of moves.values()) {
+      if (unwritten.has(part)) continue
       const before = this.#claims.get(part)
       this.#claims.delete(part)
       if (memberId === null || !this.#exists(part)) continue
@@ -229,6 +236,7 @@ export class ConsumerGroup {
   #expire(nowMs: number): void {
     if (this.#gatherUntilMs !== undefined && this.#gatherUntilMs <= nowMs) this.#gatherUntilMs = undefined
     if (this.#retryAtMs !== undefined && this.#retryAtMs <= nowMs) this.#retryAtMs = undefined
+    for (const [part, untilMs] of this.#noRoom) if (untilMs <= nowMs) this.#noRoom.delete(part)
     for (const { memberId, awayUntilMs } of [...this.#members.values()]) {
       if (awayUntilMs === undefined || awayUntilMs > nowMs) continue
       this.#effects.push({ type: 'expired', memberId })
@@ -256,7 +264,7 @@ export class ConsumerGroup {
       revoked.set(claim.memberId, [...(revoked.get(claim.memberId) ?? []), part])
     }
     for (const [part, to] of this.#target) {
-      if (!this.#claims.has(part)) moves.push(this.#move(part, to))
+      if (!this.#claims.has(part) && !this.#noRoom.has(part)) moves.push(this.#move(part, to))
     }
     for (const [memberId, parts] of revoked) this.#revoke(memberId, parts)
     const canWrite = this.#writing === undefined && this.#retryAtMs === undefined && moves.length > 0

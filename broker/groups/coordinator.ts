@@ -71,7 +71,7 @@ export class Coordinator {
     const patience = new PatientClock(clock)
     const slicer = new EntrySlicer({ cacheBytesMax: SLICE_CACHE_BYTES_MAX })
     const letters = new DeadLetters({ shard, slicer, random, metrics })
-    const common = { clock, patience, metrics, failpoints }
+    const common = { clock, patience, metrics, failpoints, warn: options.onWarning }
     this.#shard = shard
     this.#clock = clock
     this.#patience = patience
@@ -83,7 +83,6 @@ export class Coordinator {
       slicer,
       letters,
       rangesMax: limits.queueRangesMax,
-      warn: options.onWarning,
     })
     this.#sides = { consumer: this.#consumers, queue: new QueueMembers(this.#queues) }
     const { state } = shard.groups
@@ -107,7 +106,7 @@ export class Coordinator {
     if (group === undefined) return false
     const side = this.#sides[group.kind]
     if (!side.isActive(groupId)) return false
-    return topicId === undefined || new Set(side.topics(groupId)).has(topicId)
+    return topicId === undefined || side.uses(groupId, topicId)
   }
 
   join(args: Body<JoinGroup>, link: MemberLink): Promise<Body<GroupJoined>> {

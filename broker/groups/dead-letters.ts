@@ -173,13 +173,20 @@ export class DeadLetters {
     return this.#once(args.requestId, () => this.#replay(args))
   }
 
-  /** Deletes a group's dead letters of a topic. A retry gets the first answer. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP. */
+  /**
+   * Deletes a group's dead letters of a topic; the group itself may be gone. A retry gets the first answer. Rejects with
+   * UNKNOWN_TOPIC, and UNKNOWN_GROUP when there is neither the group nor anything that it left.
+   */
   purge(args: DlqRequest): Promise<{ records: number }> {
     return this.#once(args.requestId, () => this.#purge(args))
   }
 
   async #replay(args: DlqRequest & { max: number }): Promise<{ replayed: number; left: number }> {
     const dlq = this.#dlqOf(args)
+    if (!this.#isGroup(args.group)) {
+      const hint = dlq === undefined ? '' : ': it must be made again before its dead letters can go to it'
+      throw new MillraceError('UNKNOWN_GROUP', { message: `there is no group "${args.group}"${hint}` })
+    }
     if (dlq === undefined) return { replayed: 0, left: 0 }
     const retry = await this.topicFor(dlq.source, args.group, 'retry')
     const at = { topicId: dlq.topicId, partition: 0 }
@@ -203,6 +210,9 @@ export class DeadLetters {
 
   async #purge(args: DlqRequest): Promise<{ records: number }> {
     const dlq = this.#dlqOf(args)
+    if (dlq === undefined && !this.#isGroup(args.group)) {
+      throw new MillraceError('UNKNOWN_GROUP', { message: `there is no group "${args.group}"` })
+    }
     if (dlq === undefined) return { records: 0 }
     const at = { topicId: dlq.topicId, partition: 0 }
     for (;;) {
@@ -242,11 +252,12 @@ export class DeadLetters {
   }): { topicId: TopicId; source: Topic } | undefined {
     const source = this.#shard.topic(topicId)
     if (source === undefined) throw new MillraceError('UNKNOWN_TOPIC')
-    if (!this.#shard.groups.state.groupsByName.has(group)) {
-      throw new MillraceError('UNKNOWN_GROUP', { message: `there is no group "${group}"` })
-    }
     const dlq = this.#shard.topicNamed(deadLetterTopicName(originTopicName(source.name, group), group))
     return dlq === undefined ? undefined : { topicId: dlq.topicId, source }
+  }
+
+  #isGroup(name: string): boolean {
+    return this.#shard.groups.state.groupsByName.has(name)
   }
 
   #newRequestId(): RequestId {

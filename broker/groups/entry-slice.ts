@@ -18,6 +18,7 @@ import { RecordCursor } from '../../protocol/record-cursor.js'
 import { RECORD_FIELDS } from '../../protocol/records.js'
 import { walkValue } from '../../protocol/walk.js'
 import { joined, type OffsetRange, OffsetRanges } from '../shard/offset-ranges.js'
+import { InflationGate } from './inflation-gate.js'
 
 /** One entry of a read, where it lies. */
 export interface EntryView extends OffsetRange {
@@ -56,6 +57,10 @@ export function* entriesIn(buffers: Iterable<Uint8Array>): Generator<EntryView> 
 
 const inflate = promisify(gunzip)
 
+/** The thread pool is the WAL's before it is gzip's. */
+const INFLATING_MAX = 2
+const INFLATING_BYTES_MAX = 8 * 1024 * 1024
+
 /** Every so many records of a large payload it is noted where they begin. */
 const MARK_EVERY = 64
 /** What a cached entry costs besides its bytes. */
@@ -81,12 +86,16 @@ export interface EntrySlicerOptions {
   readonly cacheBytesMax: number
 }
 
-/** Cuts records out of entries. Compressed ones are inflated off the loop, never beyond what their header says. */
+/**
+ * Cuts records out of entries. Compressed ones are inflated off the loop, few at once, never beyond what their header
+ * says.
+ */
 export class EntrySlicer {
   readonly #cacheBytesMax: number
   /** The least recently used first. */
   readonly #inflated = new Map<string, Promise<OpenPayload>>()
   readonly #sizes = new Map<string, number>()
+  readonly #gate = new InflationGate({ countMax: INFLATING_MAX, bytesMax: INFLATING_BYTES_MAX })
   /** Of uncompressed entries; the least recently used first. */
   readonly #marks = new Map<string, Marks>()
   #cachedBytes = 0
@@ -160,7 +169,7 @@ export class EntrySlicer {
       return { bytes: entry.payload, marks }
     }
     const known = this.#inflated.get(key)
-    const opening = known ?? inflated(entry)
+    const opening = known ?? this.#gate.run(inflatedBytes, () => inflated(entry))
     this.#inflated.delete(key)
     this.#inflated.set(key, opening)
     if (known === undefined) {

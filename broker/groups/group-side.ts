@@ -17,6 +17,8 @@ export interface GroupSide {
   members(groupId: number): MemberInfo[]
   /** Topics that members of the group read now. */
   topics(groupId: number): Iterable<TopicId>
+  /** Whether members of the group read the topic, or are about to. */
+  uses(groupId: number, topicId: TopicId): boolean
 }
 
 export type GroupSides = { readonly [Kind in GroupKind]: GroupSide }

@@ -4,6 +4,7 @@ import {
   deadLetterTopicName,
   illegalDeadLetterTopic,
   retryTopicName,
+  UNREADABLE_HEADER,
 } from '../../protocol/dead-letters.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { HARD_LIMITS, illegalTopicName } from '../../protocol/limits.js'
@@ -84,6 +85,12 @@ function originIn(
   if (topic === undefined || partition === undefined || offset === undefined) return undefined
   const count = Number(said('count') ?? 0)
   return { topic, partition, offset, count: Number.isSafeInteger(count) ? count : 0 }
+}
+
+/** Stands in the letter for a record that cannot be read any more: `code` says why. */
+export function unreadableRecord(at: { offset: number; code: string; time: number }): FoundRecord {
+  const { offset, code, time } = at
+  return { offset, key: null, value: null, headers: { [UNREADABLE_HEADER]: code }, timestamp: time }
 }
 
 /** A batch of the broker's own, uncompressed. The topic's encodings are those of the topic that the records are from. */

@@ -108,7 +108,7 @@ export class QueueCoordinator {
     const known = this.#queues.get(groupId)
     if (known !== undefined) return known
     const view = this.#options.shard.groups.state.groups.get(groupId)
-    if (view === undefined) throw new MillraceError('UNKNOWN_GROUP')
+    if (view === undefined) throw new MillraceError('UNKNOWN_GROUP', { retriable: true })
     const queue = new RunningQueue(view, this.#options)
     this.#queues.set(groupId, queue)
     return queue

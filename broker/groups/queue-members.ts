@@ -12,7 +12,8 @@ export class QueueMembers implements GroupSide {
   }
 
   isActive(groupId: number): boolean {
-    return (this.#queues.queue(groupId)?.members.size ?? 0) > 0
+    const running = this.#queues.queue(groupId)
+    return running !== undefined && running.members.size + running.joining > 0
   }
 
   /** `partitions`: those from which a member has jobs. */
@@ -39,9 +40,11 @@ export class QueueMembers implements GroupSide {
   }
 
   topics(groupId: number): Iterable<TopicId> {
-    const topics = new Set<TopicId>()
-    for (const { queue } of this.#queues.queue(groupId)?.partitions ?? [])
-      if (queue !== undefined) topics.add(queue.topicId)
-    return topics
+    return this.#queues.queue(groupId)?.topics ?? []
+  }
+
+  uses(groupId: number, topicId: TopicId): boolean {
+    const running = this.#queues.queue(groupId)
+    return running !== undefined && (running.opening.includes(topicId) || running.topics.has(topicId))
   }
 }

@@ -1,11 +1,10 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { MemberId, TopicId } from '../../protocol/ids.js'
-import type { IfNoCursor } from '../../protocol/messages/group.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import { clip, type OffsetRange } from '../shard/offset-ranges.js'
-import { QUEUE_REASON, type QueueState, RANGE } from '../shard/queue-state.js'
+import { type QueueState, RANGE } from '../shard/queue-state.js'
 import type { Shard } from '../shard/shard.js'
 import type { ShardGroups } from '../shard/shard-groups.js'
 import { Burial } from './burial.js'
@@ -20,7 +19,8 @@ import { WorkQueue } from './work-queue.js'
 /** What work queues need of the shard. */
 export type QueueShard = LetterShard &
   Pick<Shard, 'follow'> & {
-    readonly groups: LetterShard['groups'] & Pick<ShardGroups, 'createGroup' | 'queue' | 'onTopicChange'>
+    readonly groups: LetterShard['groups'] &
+      Pick<ShardGroups, 'createGroup' | 'openQueues' | 'queue' | 'onTopicChange'>
   }
 
 /** What all queues share. */
@@ -105,18 +105,7 @@ export class QueuePartition {
     })
   }
 
-  /** Makes the queue in the log if there is none. Rejects with UNKNOWN_GROUP, UNKNOWN_TOPIC, LIMIT_REACHED. */
-  async create(ifNoCursor: IfNoCursor): Promise<void> {
-    if (this.queue !== undefined) return
-    const { groups } = this.#environment.shard
-    await groups.queue({ ...this.#at, ifNoCursor }, ({ floor, frontier, nextLeaseId }) => {
-      if (this.queue !== undefined) return { move: undefined, result: undefined }
-      const nothing = { claims: [], acked: [], returned: [], extended: [], reason: QUEUE_REASON.settled }
-      return { move: { floor0: floor, frontier, nextLeaseId, ...nothing }, result: undefined }
-    })
-  }
-
-  /** Begins to work; `create` came before. Throws UNKNOWN_TOPIC. */
+  /** Begins to work; the log has the queue. Throws UNKNOWN_TOPIC. */
   start(): void {
     this.#unfollow = this.#environment.shard.follow(this.#at, () => this.#moved())
     this.step({ type: 'time' })

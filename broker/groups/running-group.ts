@@ -1,4 +1,3 @@
-import { retryTopicName } from '../../protocol/dead-letters.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { MemberId, TopicId } from '../../protocol/ids.js'
 import { HARD_LIMITS } from '../../protocol/limits.js'
@@ -12,8 +11,10 @@ import type { PartitionName } from '../shard/state.js'
 import { AckGather, type AckResults, type MemberAck } from './ack-gather.js'
 import type { AssignedPart, GroupEffect, GroupEvent, GroupTopics, Move } from './consumer-events.js'
 import { ConsumerGroup } from './consumer-group.js'
+import { existingTopics } from './existing-topics.js'
 import { checkMembers } from './member-limit.js'
 import type { MemberLink } from './member-link.js'
+import { type Outgoing, outgoingTo } from './outgoing.js'
 import { type Part, partOf, placeOf } from './part.js'
 import type { PatientClock } from './patient-clock.js'
 
@@ -26,6 +27,8 @@ export interface GroupEnvironment {
   readonly patience: PatientClock
   readonly metrics: Metrics
   readonly failpoints: Failpoints
+  /** Something is wrong that members are not told of. */
+  readonly warn: (message: string, error: unknown) => void
 }
 
 /** A member as it asks to be taken in. */
@@ -48,10 +51,12 @@ interface Linked {
   excusedMs: number
 }
 
-/** What one step has to say to one member. */
-interface Outgoing {
-  readonly assigned: AssignedFields[]
-  readonly revoked: PartitionName[]
+/** What a write of moves came to. */
+interface Assigned {
+  readonly epoch: number
+  readonly unwritten: readonly Move[]
+  /** Why they were not written. */
+  readonly noRoom: MillraceError | undefined
 }
 
 /** Of members that say nothing about it, and of those that owned something before the broker was started. */
@@ -269,31 +274,62 @@ export class RunningGroup {
   }
 
   async #write(moves: readonly Move[]): Promise<void> {
-    const { store, failpoints } = this.#environment
     // What a member acknowledged before it let go still counts.
     this.flushAcks()
-    let epoch: number
+    let written: Assigned
     try {
-      const named = moves.map(({ part, memberId, ifNoCursor }) => ({
-        ...placeOf(part),
-        memberId,
-        ifNoCursor,
-      }))
-      epoch = (await store.assign(this.groupId, named)).epoch
+      written = await this.#assign(moves)
     } catch (error) {
       this.#writeFailed(error, moves)
       return
     }
-    const held = failpoints.hit('assignBeforeSend')
+    const held = this.#environment.failpoints.hit('assignBeforeSend')
     if (held) await held
-    this.#step({ type: 'written', epoch })
+    this.#step({
+      type: 'written',
+      epoch: written.epoch,
+      unwritten: written.unwritten.map(({ part }) => part),
+    })
+    if (written.noRoom !== undefined) this.#tellNoRoom(written.noRoom, written.unwritten)
+  }
+
+  /** Writes all of the moves, or those that need no cursor when there is no room for more. */
+  async #assign(moves: readonly Move[]): Promise<Assigned> {
+    const { store } = this.#environment
+    const assign = async (some: readonly Move[]): Promise<number> => {
+      const named = some.map(({ part, memberId, ifNoCursor }) => ({ ...placeOf(part), memberId, ifNoCursor }))
+      return (await store.assign(this.groupId, named)).epoch
+    }
+    try {
+      return { epoch: await assign(moves), unwritten: [], noRoom: undefined }
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'LIMIT_REACHED') throw error
+      const cursors = store.state.groups.get(this.groupId)?.cursors
+      const written = moves.filter(({ part }) => cursors?.has(part))
+      const unwritten = moves.filter(({ part }) => !cursors?.has(part))
+      const epoch = written.length > 0 ? await assign(written) : this.#group.epoch
+      return { epoch, unwritten, noRoom: error }
+    }
+  }
+
+  /** Who would have nothing without these partitions is told that there is no room for their cursors; the others go on. */
+  #tellNoRoom(error: MillraceError, unwritten: readonly Move[]): void {
+    if (this.#isStopped) return
+    const partitions = `${unwritten.length} partitions`
+    this.#environment.warn(
+      `group "${this.name}" has no room for its cursors in ${partitions}: nobody reads them`,
+      error,
+    )
+    const owners = new Set([...this.#group.claims.values()].map(({ memberId }) => memberId))
+    for (const memberId of new Set(unwritten.map(({ memberId }) => memberId)))
+      if (memberId !== null && !owners.has(memberId)) this.#expel(memberId, error)
   }
 
   #writeFailed(error: unknown, moves: readonly Move[]): void {
     this.#step({ type: 'writeFailed' })
     const refusal = error instanceof MillraceError ? error : new MillraceError('INTERNAL')
-    // The broker is on its way down: nobody is to blame.
-    if (refusal.retriable || refusal.code === 'INTERNAL') return
+    // The broker is on its way down, or somebody else took the last room: nobody is to blame.
+    if (refusal.retriable || refusal.code === 'INTERNAL' || refusal.code === 'LIMIT_REACHED') return
     const isGone = refusal.code === 'UNKNOWN_GROUP'
     const refused = isGone ? this.#links.keys() : moves.map(({ memberId }) => memberId)
     for (const memberId of new Set(refused)) if (memberId !== null) this.#expel(memberId, refusal)
@@ -321,21 +357,8 @@ export class RunningGroup {
     })
   }
 
-  /** Those of the topics that exist, with the retry topics of this group that belong to them. */
   #existing(topicIds: Iterable<TopicId>): GroupTopics {
-    const { state } = this.#environment.store
-    const partitions = new Map<TopicId, number>()
-    const origins = new Map<TopicId, TopicId>()
-    for (const topicId of topicIds) {
-      const topic = state.topics.get(topicId)
-      if (topic === undefined) continue
-      partitions.set(topicId, topic.partitions.length)
-      const retries = state.topicsByName.get(retryTopicName(topic.row.name, this.name))
-      if (retries === undefined) continue
-      partitions.set(retries.row.topicId, retries.partitions.length)
-      origins.set(retries.row.topicId, topicId)
-    }
-    return { partitions, origins }
+    return existingTopics(this.#environment.store.state, { group: this.name, topicIds })
   }
 
   get #nowMs(): number {
@@ -354,15 +377,6 @@ export class RunningGroup {
     }
     this.#timer = this.#environment.clock.setTimer(wake, wakeAtMs - this.#nowMs, { unref: true })
   }
-}
-
-function outgoingTo(outgoing: Map<MemberId, Outgoing>, memberId: MemberId): Outgoing {
-  let one = outgoing.get(memberId)
-  if (one === undefined) {
-    one = { assigned: [], revoked: [] }
-    outgoing.set(memberId, one)
-  }
-  return one
 }
 
 /** Who may ack what, as the log has it. */

@@ -2,10 +2,10 @@ import { retryTopicName } from '../../protocol/dead-letters.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { MemberId, TopicId } from '../../protocol/ids.js'
 import type { IfNoCursor } from '../../protocol/messages/group.js'
-import type { GroupView } from '../shard/group-requests.js'
+import type { GroupView, QueuePlace } from '../shard/group-requests.js'
 import type { OffsetRange } from '../shard/queue-state.js'
 import { checkMembers } from './member-limit.js'
-import { type Part, partOf } from './part.js'
+import { type Part, partOf, placeOf } from './part.js'
 import type { DeliveryFrame, DeliveryHead } from './queue-delivery.js'
 import type { MemberDemand } from './queue-events.js'
 import { QueueGroup } from './queue-group.js'
@@ -57,6 +57,8 @@ interface Worker {
   unsentBytes: number
 }
 
+/** Queues that one write makes. */
+const OPENED_AT_ONCE_MAX = 1000
 /** A member that holds back more than this is given nothing until its socket has taken some of it. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024
 
@@ -70,7 +72,8 @@ export class RunningQueue implements PartitionOwner {
   readonly #workers = new Map<MemberId, Worker>()
   readonly #group = new QueueGroup()
   readonly #partitions = new Map<Part, QueuePartition>()
-  readonly #starting = new Map<Part, Promise<QueuePartition>>()
+  /** Topics of the partitions that are about to be at work. */
+  readonly opening: TopicId[] = []
   #isAllotting = false
   /** Members that are about to be taken in. */
   joining = 0
@@ -97,6 +100,11 @@ export class RunningQueue implements PartitionOwner {
     return this.#partitions.values()
   }
 
+  /** Whose queues are in use. */
+  get topics(): Set<TopicId> {
+    return new Set([...this.#partitions.keys()].map((part) => placeOf(part).topicId))
+  }
+
   /** Throws MEMBER_EXISTS for an id that is taken by a connection as new as this one, LIMIT_REACHED. */
   checkJoin({ memberId, attempt }: Pick<JoiningWorker, 'memberId' | 'attempt'>): void {
     const known = this.#workers.get(memberId)
@@ -104,42 +112,48 @@ export class RunningQueue implements PartitionOwner {
     if (known?.link !== undefined && attempt <= known.attempt) throw new MillraceError('MEMBER_EXISTS')
   }
 
-  /** Makes sure that all partitions of these topics are at work. Rejects with UNKNOWN_TOPIC, LIMIT_REACHED. */
+  /** Makes sure that all partitions of these topics are at work. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP, LIMIT_REACHED. */
   async open(topicIds: readonly TopicId[], ifNoCursor: IfNoCursor): Promise<void> {
-    const starts = topicIds.flatMap((topicId) => this.#start(topicId, ifNoCursor))
-    // Replayed dead letters are jobs like all others, and older than any member.
-    const retries = topicIds.flatMap((topicId) => {
+    const places = topicIds.flatMap((topicId) => {
+      // Replayed dead letters are jobs like all others, and older than any member.
       const retry = this.#retryTopicOf(topicId)
-      return retry === undefined ? [] : this.#start(retry, 'earliest')
+      const retries = retry === undefined ? [] : this.#placesOf(retry, 'earliest')
+      return [...this.#placesOf(topicId, ifNoCursor), ...retries]
     })
-    await Promise.all([...starts, ...retries])
+    await this.#open(places)
   }
 
-  #start(topicId: TopicId, ifNoCursor: IfNoCursor): Promise<QueuePartition>[] {
+  #placesOf(topicId: TopicId, ifNoCursor: IfNoCursor): QueuePlace[] {
     const topic = this.#environment.shard.topic(topicId)
     if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC')
-    return Array.from({ length: topic.partitions }, (_, partition) => {
-      const part = partOf(topicId, partition)
-      const known = this.#partitions.get(part)
-      if (known !== undefined) return Promise.resolve(known)
-      const starting = this.#starting.get(part) ?? this.#startOne(part, ifNoCursor)
-      this.#starting.set(part, starting)
-      return starting
-    })
+    return Array.from({ length: topic.partitions }, (_, partition) => ({ topicId, partition, ifNoCursor }))
   }
 
-  async #startOne(part: Part, ifNoCursor: IfNoCursor): Promise<QueuePartition> {
-    const partition = new QueuePartition(part, this, this.#environment)
+  async #open(places: readonly QueuePlace[]): Promise<void> {
+    const isIdle = ({ topicId, partition }: QueuePlace) => !this.#partitions.has(partOf(topicId, partition))
+    const idle = places.filter(isIdle)
+    const topics = new Set(idle.map(({ topicId }) => topicId))
+    this.opening.push(...topics)
     try {
-      await partition.create(ifNoCursor)
-      this.#partitions.set(part, partition)
+      for (let i = 0; i < idle.length; i += OPENED_AT_ONCE_MAX) {
+        const some = idle.slice(i, i + OPENED_AT_ONCE_MAX)
+        await this.#environment.shard.groups.openQueues(this.groupId, some)
+      }
+      // Another one may have opened some of them meanwhile.
+      for (const { topicId, partition } of idle.filter(isIdle)) this.#start(partOf(topicId, partition))
+    } finally {
+      for (const topicId of topics) this.opening.splice(this.opening.indexOf(topicId), 1)
+    }
+  }
+
+  #start(part: Part): void {
+    const partition = new QueuePartition(part, this, this.#environment)
+    this.#partitions.set(part, partition)
+    try {
       partition.start()
-      return partition
     } catch (error) {
       this.#partitions.delete(part)
       throw error
-    } finally {
-      this.#starting.delete(part)
     }
   }
 
@@ -149,9 +163,11 @@ export class RunningQueue implements PartitionOwner {
     return topic === undefined ? undefined : shard.topicNamed(retryTopicName(topic.name, this.name))?.topicId
   }
 
-  /** Takes a member in, all of whose partitions are open. Throws MEMBER_EXISTS. */
+  /** Takes a member in, all of whose partitions are open. Throws MEMBER_EXISTS, UNKNOWN_TOPIC for one that has just gone. */
   join(joining: JoiningWorker, link: QueueLink): void {
     this.checkJoin(joining)
+    for (const topicId of joining.topicIds)
+      if (!this.#serves(topicId)) throw new MillraceError('UNKNOWN_TOPIC')
     const { memberId, attempt, topicIds, sessionTimeoutMs, prefetch, heldLeases } = joining
     const before = this.#workers.get(memberId)
     before?.link?.end(FENCED_BY_ITSELF)
@@ -244,7 +260,7 @@ export class RunningQueue implements PartitionOwner {
       [...worker.topicIds].some((of) => this.#retryTopicOf(of) === topicId),
     )
     if (name === undefined || takers.length === 0) return
-    void Promise.all(this.#start(topicId, 'earliest')).then(
+    void this.#open(this.#placesOf(topicId, 'earliest')).then(
       () => {
         for (const [memberId] of takers) this.#group.addTopic(memberId, topicId)
         this.#allot()

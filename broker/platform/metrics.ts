@@ -34,6 +34,7 @@ export const counterNames = [
   'partitionsMoved',
   'membersExpired',
   'jobsDelivered',
+  /** Atomic writes finish jobs too. */
   'jobsAcked',
   'jobsRedelivered',
   'leasesExpired',
@@ -67,7 +68,7 @@ export const histogramNames = [
   'manifestFlushMs',
   'rebalanceMs',
   'ackMs',
-  /** From the claim of a job to its settlement. */
+  /** From the arrival of a batch or an atomic write until a WAL group takes it. */
   'queueMs',
   'atomicMs',
 ] as const

@@ -8,8 +8,8 @@ import type { AppendBatch } from './batch-check.js'
 import { type Command, encodeCommand } from './commands.js'
 import { type AppendAck, type CutPlace, Sequencer } from './sequencer.js'
 import type { ShardState } from './state.js'
-import { UnitSequencer } from './unit-sequencer.js'
-import type { UnitResult, WriteUnit } from './write-unit.js'
+import { type SequencedUnit, UnitSequencer } from './unit-sequencer.js'
+import { jobsIn, type UnitResult, type WriteUnit } from './write-unit.js'
 
 /** A group that is being cut, as far as it takes from the queue. */
 export interface OpenGroup {
@@ -52,19 +52,27 @@ export class AppendCut {
     return this.#sequencer.assignInternal(batch, at)
   }
 
-  /** Takes a batch or a unit; returns the bytes that it adds to the group. A refusal is answered here. */
+  /**
+   * Takes a batch or a unit; returns the bytes that it adds to the group. A refusal is answered here. What is thrown is
+   * no refusal: nothing may be written any more.
+   */
   take(item: QueuedAppend, group: OpenGroup): number {
+    if (item.unit !== null) return this.#takeUnit(item, group)
     try {
-      return item.unit === null ? this.#takeBatch(item, group) : this.#takeUnit(item, group)
+      return this.#takeBatch(item, group)
     } catch (error) {
-      const { queue, metrics, refusalOf } = this.#options
-      const refusal = refusalOf(error)
-      metrics.count('produceRefusals')
-      if (refusal.code === 'EXPECTED_OFFSET_CONFLICT') metrics.count('expectedOffsetConflicts')
-      if (refusal.code === 'DEDUP_FULL') metrics.count('dedupRefusals')
-      queue.settle(item, refusal)
+      this.#refuse(item, error)
       return 0
     }
+  }
+
+  #refuse(item: QueuedAppend, error: unknown): void {
+    const { queue, metrics, refusalOf } = this.#options
+    const refusal = refusalOf(error)
+    metrics.count('produceRefusals')
+    if (refusal.code === 'EXPECTED_OFFSET_CONFLICT') metrics.count('expectedOffsetConflicts')
+    if (refusal.code === 'DEDUP_FULL') metrics.count('dedupRefusals')
+    queue.settle(item, refusal)
   }
 
   #takeBatch(item: QueuedBatch, group: OpenGroup): number {
@@ -88,7 +96,13 @@ export class AppendCut {
 
   #takeUnit(item: QueuedUnit, group: OpenGroup): number {
     const record = group.walCommands.length
-    const sequenced = this.#units.sequence(item.unit, { record, time: group.time })
+    let sequenced: SequencedUnit
+    try {
+      sequenced = this.#units.sequence(item.unit, { record, time: group.time })
+    } catch (error) {
+      this.#refuse(item, error)
+      return 0
+    }
     const { kind, result } = sequenced
     if (result.retried) this.#options.metrics.count('atomicRetries')
     if (kind === 'answered') {
@@ -97,12 +111,16 @@ export class AppendCut {
     }
     group.unitAnswers.push({ item, result })
     if (kind === 'answeredInGroup') return 0
+    // What can go wrong goes wrong before anything of it is in the group: no half of it is ever written.
+    const encoded = sequenced.commands.map((command) => encodeCommand(command, record))
     let bytes = 0
     for (const command of sequenced.appends) {
       group.walCommands.push(command)
       bytes += command.byteLength + DIRECTORY_ROW_BYTES
     }
-    for (const command of sequenced.commands) bytes += push(group, command, record)
+    for (const [i, command] of encoded.entries()) {
+      bytes += put(group, command, sequenced.commands[i] as Command)
+    }
     return bytes
   }
 
@@ -146,6 +164,7 @@ export class AppendCut {
   #countUnit(unit: WriteUnit, result: UnitResult): void {
     const { metrics } = this.#options
     metrics.count('atomicWrites')
+    metrics.count('jobsAcked', jobsIn(unit))
     for (const [i, { recordCount, payload }] of unit.writes.entries()) {
       metrics.count('produceBatches')
       metrics.count('produceRecords', recordCount)
@@ -160,8 +179,10 @@ export class AppendCut {
   }
 }
 
-function push(group: OpenGroup, command: Command, record: number): number {
-  const encoded = encodeCommand(command, record)
+const push = (group: OpenGroup, command: Command, record: number): number =>
+  put(group, encodeCommand(command, record), command)
+
+function put(group: OpenGroup, encoded: WalCommand, command: Command): number {
   group.walCommands.push(encoded)
   group.commands.set(encoded, command)
   return encoded.byteLength + DIRECTORY_ROW_BYTES

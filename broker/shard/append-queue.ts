@@ -11,7 +11,7 @@ import {
 import { Fifo } from './fifo.js'
 import type { AppendAck } from './sequencer.js'
 import { checkUnit } from './unit-check.js'
-import type { UnitResult, WriteUnit } from './write-unit.js'
+import { jobsIn, type UnitResult, type WriteUnit } from './write-unit.js'
 
 export type UnitDone = (error: MillraceError | null, result: UnitResult | undefined) => void
 
@@ -201,9 +201,13 @@ export class AppendQueue {
   }
 
   #submitAcks(unit: WriteUnit, done: UnitDone): void {
-    const { submitAcks, refusalOf } = this.#options
+    const { submitAcks, refusalOf, metrics } = this.#options
     submitAcks(unit).then(
-      (result) => done(null, result),
+      (result) => {
+        metrics.count(result.retried ? 'atomicRetries' : 'atomicWrites')
+        if (!result.retried) metrics.count('jobsAcked', jobsIn(unit))
+        done(null, result)
+      },
       (error: unknown) => done(refusalOf(error), undefined),
     )
   }
@@ -257,6 +261,8 @@ export class AppendQueue {
    * if it no longer fits.
    */
   fill(take: (item: QueuedAppend) => number | undefined): void {
+    const { clock, metrics } = this.#options
+    const nowMs = clock.monotonic()
     const kept: Source[] = []
     this.#active.unshift(...this.#fresh.splice(0))
     while (this.#active.length > 0) {
@@ -265,9 +271,12 @@ export class AppendQueue {
       let isFull = false
       for (let head = source.queue.first; head?.ready === true; head = source.queue.first) {
         if (head.bytes > source.deficitBytes) break
-        if (!head.settled && take(head) === undefined) {
-          isFull = true
-          break
+        if (!head.settled) {
+          if (take(head) === undefined) {
+            isFull = true
+            break
+          }
+          metrics.observe('queueMs', nowMs - head.queuedAtMs)
         }
         source.deficitBytes -= head.bytes
         source.queue.shift()

@@ -1,4 +1,6 @@
 import type { RequestId } from '../../protocol/ids.js'
+import type { RequestRow } from '../manifest/rows.js'
+import { REQUESTS_BYTES_MAX, requestBytes } from './request-bytes.js'
 import { REQUESTS_KEPT, type ShardState } from './state.js'
 
 /** The answer stands in the state with its cause, so that a retry of the request gets it again. */
@@ -12,15 +14,21 @@ export function answerRequest(
   // The id was used for a request of another kind before: that row goes first, or its age and its deletion would be lost.
   const namesake = state.requests.get(requestId)
   if (namesake !== undefined) {
-    state.requests.delete(requestId)
+    forget(state, namesake)
     state.overlay.requests.delete(namesake)
     state.overlay.deletedRequests.push(requestId)
   }
-  state.requests.set(requestId, row)
+  state.keepRequest(row)
   state.overlay.requests.add(row)
-  if (state.requests.size <= REQUESTS_KEPT) return
-  const [oldest] = state.requests.values()
-  if (oldest === undefined) return
-  state.requests.delete(oldest.requestId)
-  if (!state.overlay.requests.delete(oldest)) state.overlay.deletedRequests.push(oldest.requestId)
+  for (const oldest of state.requests.values()) {
+    const isTooMuch = state.requests.size > REQUESTS_KEPT || state.requestBytes > REQUESTS_BYTES_MAX
+    if (!isTooMuch || oldest === row) return
+    forget(state, oldest)
+    if (!state.overlay.requests.delete(oldest)) state.overlay.deletedRequests.push(oldest.requestId)
+  }
+}
+
+function forget(state: ShardState, row: RequestRow): void {
+  state.requests.delete(row.requestId)
+  state.requestBytes -= requestBytes(row)
 }

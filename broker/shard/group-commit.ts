@@ -7,6 +7,8 @@ import { AppendCommand } from './append-command.js'
 import { AppendCut, type OpenGroup } from './append-cut.js'
 import type { AppendQueue } from './append-queue.js'
 import type { AppendBatch } from './batch-check.js'
+import { BrokerTime } from './broker-time.js'
+import type { Change, Decision } from './change.js'
 import type { ChangeLog } from './change-log.js'
 import { ackClaims, claim } from './claims.js'
 import { type Command, encodeCommand } from './commands.js'
@@ -14,25 +16,7 @@ import { type AppendAck, ackOf } from './sequencer.js'
 import type { ShardState } from './state.js'
 import type { UnitResult, WriteUnit } from './write-unit.js'
 
-/** What a change writes, in one WAL record. No commands and no batches: the answer needs no write. */
-export interface Decision<T> {
-  readonly commands: readonly Command[]
-  /** Of the broker itself: no producer, no dedup ids. Their topics exist and stay; `result` gets the acks in this order. */
-  readonly appends?: readonly AppendBatch[]
-  readonly result: T | ((acks: readonly AppendAck[]) => T)
-}
-
-/** A change other than what producers append. It is decided when its group is cut, against the state as it is then. */
-export interface Change<T> {
-  /** Bytes of the largest `appends` that it may decide on: a change that does not fit waits for the next group. */
-  readonly appendBytes?: number
-  /**
-   * Says what to write and what to answer, or throws a refusal. `claimed` holds the names that other changes of this
-   * group touch: return undefined to be asked again for the next group. All checks come before the first twin is set:
-   * after a decision there is only commit or death.
-   */
-  decide(at: { time: number; claimed: Set<string> }): Decision<T> | undefined
-}
+export type { Change, Decision } from './change.js'
 
 interface QueuedChange {
   readonly change: Change<unknown>
@@ -85,6 +69,7 @@ const SMALL_BATCH_BYTES = 16 * 1024
 export class GroupCommit {
   readonly #options: GroupCommitOptions
   readonly #appends: AppendCut
+  readonly #time: BrokerTime
   #changes: QueuedChange[] = []
   #running = false
   #scheduled = false
@@ -101,11 +86,12 @@ export class GroupCommit {
   constructor(options: GroupCommitOptions) {
     this.#options = options
     this.#appends = new AppendCut(options)
+    this.#time = new BrokerTime(options.clock, options.state.time)
   }
 
-  /** Broker time: the wall clock, but never before what was logged last. */
+  /** Broker time, milliseconds. */
   time(): number {
-    return Math.max(this.#options.clock.now(), this.#options.state.time)
+    return this.#time.now()
   }
 
   /** Queues a change; resolves with its result once it is on disk and applied. Rejects with SHUTTING_DOWN after `stop`. */
@@ -197,9 +183,14 @@ export class GroupCommit {
       changes: [],
     }
     this.#appends.reset()
-    this.#takeChanges(group)
-    this.#tellChanges(group)
-    if (this.#holds.size === 0) this.#takeAppends(group)
+    try {
+      this.#takeChanges(group)
+      this.#tellChanges(group)
+      if (this.#holds.size === 0) this.#takeAppends(group)
+    } catch (error) {
+      this.#failGroup(group, error)
+      throw error
+    }
     const isProof = group.walCommands.length === 0
     if (isProof && !this.#proofDue) return undefined
     this.#proofDue = false

@@ -53,10 +53,13 @@ export interface ResetDone extends PartitionName {
   readonly to: number
 }
 
-export interface QueueOf extends PartitionName {
-  readonly groupId: number
+export interface QueuePlace extends PartitionName {
   /** Where the queue begins if it does not exist yet. */
   readonly ifNoCursor: IfNoCursor
+}
+
+export interface QueueOf extends QueuePlace {
+  readonly groupId: number
   /** Of what it may append. */
   readonly appendBytes?: number
 }

@@ -21,6 +21,8 @@ export interface SealerOptions {
   readonly state: ShardState
   readonly reader: PartitionReader
   readonly clock: Clock
+  /** Broker time: what batches are dated by. */
+  readonly time: () => number
   readonly failpoints: Failpoints
   readonly metrics: Metrics
   readonly chunkBytes: number
@@ -141,8 +143,8 @@ export class Sealer {
       this.#due.delete(partition)
       if (this.#firstUnsealed(partition) !== undefined && !this.#isSetAside(partition)) return [partition]
     }
-    const { state, clock, chunkBytes, isTooMuch } = this.#options
-    const now = clock.now()
+    const { state, time, chunkBytes, isTooMuch } = this.#options
+    const now = time()
     let together: string | undefined
     const oldest = this.#oldestSegment()
     const pinned = isTooMuch(oldest) ? oldest : -1

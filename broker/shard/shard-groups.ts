@@ -16,10 +16,12 @@ import type {
   NewGroup,
   QueueDecision,
   QueueOf,
+  QueuePlace,
   ResetDone,
   ResetMove,
   TopicChange,
 } from './group-requests.js'
+import { openQueues } from './queue-opening.js'
 import { QueueState } from './queue-state.js'
 import { startClaim, startMove } from './start-move.js'
 import {
@@ -256,6 +258,12 @@ export class ShardGroups {
       const names = partitions.map(({ topicId, partition }) => ({ topicId, partition }))
       return { commands: [{ type: 'cursorsDeleted', groupId, partitions: names, reason }], result: undefined }
     })
+  }
+
+  /** Makes the queues that a group lacks, all in one write. Throws as `queue` does. */
+  openQueues(groupId: number, places: readonly QueuePlace[]): Promise<void> {
+    const checkRoom = (added: number): void => this.#checkRoom(added)
+    return this.#submit(({ claimed }) => openQueues(this.#state, { groupId, places }, { claimed, checkRoom }))
   }
 
   /**

@@ -156,6 +156,7 @@ export class Shard {
       state,
       reader: this.#reader,
       clock,
+      time: () => this.time(),
       failpoints,
       metrics,
       chunkBytes: limits.chunkBytes,
@@ -257,7 +258,7 @@ export class Shard {
     return this.#state.shardEpoch
   }
 
-  /** Broker time, milliseconds: never before what was logged last. */
+  /** Broker time, milliseconds: it never falls. */
   time(): number {
     return this.#commit.time()
   }

@@ -6,6 +6,7 @@ import { DedupIndex } from './dedup-index.js'
 import { CursorState, GroupState, partitionKey } from './group-state.js'
 import { Overlay } from './overlay.js'
 import { QueueState } from './queue-state.js'
+import { requestBytes } from './request-bytes.js'
 import { type PartitionState, TopicState } from './topic-state.js'
 
 export {
@@ -41,6 +42,8 @@ export class ShardState {
   readonly producerNamesById = new Map<number, ProducerNameRow>()
   /** In the order in which they were answered. */
   readonly requests = new Map<RequestId, RequestRow>()
+  /** Memory of the answers, about. */
+  requestBytes = 0
   readonly groups = new Map<number, GroupState>()
   readonly groupsByName = new Map<string, GroupState>()
   /** Of atomic writes. */
@@ -104,7 +107,7 @@ export class ShardState {
       })
       this.producerWindows++
     }
-    for (const row of inOrder(contents.requests)) this.requests.set(row.requestId, row)
+    for (const row of inOrder(contents.requests)) this.keepRequest(row)
     this.#loadGroups(contents)
     for (const row of inOrder(contents.answers)) this.answers.load(row)
     const windowMsOf = (topicId: TopicId): number => this.topics.get(topicId)?.row.options.dedupWindowMs ?? 0
@@ -138,6 +141,12 @@ export class ShardState {
   setProducerName(row: ProducerNameRow): void {
     this.producerNames.set(row.name, row)
     this.producerNamesById.set(row.producerId, row)
+  }
+
+  /** Puts one behind the others. */
+  keepRequest(row: RequestRow): void {
+    this.requests.set(row.requestId, row)
+    this.requestBytes += requestBytes(row)
   }
 
   addGroup(group: GroupState): void {

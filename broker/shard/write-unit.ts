@@ -40,6 +40,13 @@ export interface WriteUnit {
   readonly acks: readonly UnitAck[]
 }
 
+/** How many jobs a unit finishes. */
+export function jobsIn({ acks }: WriteUnit): number {
+  let jobs = 0
+  for (const ack of acks) if (isJobAck(ack)) for (const { from, to } of ack.ranges) jobs += to - from
+  return jobs
+}
+
 export interface UnitWritten {
   readonly partition: number
   readonly baseOffset: number

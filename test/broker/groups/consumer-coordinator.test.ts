@@ -19,6 +19,7 @@ let metrics: MemoryMetrics
 let coordinator: ConsumerCoordinator
 let orders: TopicId
 let ticking: Timer | undefined
+let warnings: string[]
 
 beforeEach(() => {
   clock = new ManualClock()
@@ -29,6 +30,7 @@ beforeEach(() => {
 
 function start(): void {
   metrics = new MemoryMetrics()
+  warnings = []
   const patience = new PatientClock(clock)
   coordinator = new ConsumerCoordinator({
     store: shard.groups,
@@ -36,6 +38,7 @@ function start(): void {
     patience,
     metrics,
     failpoints: noFailpoints,
+    warn: (message) => void warnings.push(message),
   })
   const run = (): void => {
     coordinator.tick(patience.tick())
@@ -190,6 +193,59 @@ describe('joining a consumer group', () => {
     const big = shard.createTopic('big', 1200)
     const { link } = await joined(ada, { topicIds: [big] })
     expect(link.ended).toMatchObject({ code: 'LIMIT_REACHED' })
+    expect(coordinator.isActive(1)).toBe(false)
+  })
+
+  it('takes nothing from those who have something when there is no room for the cursors of a newcomer', async () => {
+    const big = shard.createTopic('big', 1200)
+    const first = await joined(ada)
+    const second = await joined(bob, { topicIds: [big] })
+    expect(second.link.ended).toMatchObject({ code: 'LIMIT_REACHED' })
+    expect(first.link.ended).toBeUndefined()
+    const acked = await resultOf(coordinator.ack({ ...first, acks: [ackOf(first.link, 0, 0)] }))
+    expect(acked).toEqual([null])
+  })
+
+  it('gives a member what there is room for, and the rest when there is', async () => {
+    const filler = shard.createTopic('filler', 990)
+    await joined(ada, { group: 'other', topicIds: [filler] })
+    const first = await joined(ada)
+    first.link.close()
+    const more = shard.createTopic('more', 8)
+    const held = [0, 1, 2, 3].map((partition) => ({ topicId: orders, partition, epoch: 1 }))
+    const { link } = await joined(ada, { attempt: 2, topicIds: [orders, more], held })
+    expect([...link.owned.keys()].map((part) => part.split('/')[0])).toEqual(held.map(() => orders))
+    expect(warnings).toEqual([
+      'group "billing" has no room for its cursors in 8 partitions: nobody reads them',
+    ])
+    // What there is room for goes its way meanwhile.
+    const second = await joined(bob)
+    await settle(3_000)
+    expect(second.link.owned.size).toBe(4)
+    expect(warnings).toHaveLength(1)
+    shard.deleteTopic(filler)
+    await settle(8_000)
+    const owned = [...link.owned.keys()].filter((part) => part.startsWith(more))
+    expect(owned).toHaveLength(8)
+    expect(link.ended).toBeUndefined()
+  })
+
+  it('makes the group anew when it is just being deleted because nobody used it', async () => {
+    await resultOf(
+      shard.groups.createGroup({ name: 'billing', kind: 'consumer', queue: null, requestId: null }),
+    )
+    const before = shard.state.groupsByName.get('billing')?.groupId
+    void shard.groups.deleteGroup({ name: 'billing', requestId: null })
+    const { link, groupId } = await joined(ada)
+    expect(groupId).not.toBe(before)
+    expect(link.ended).toBeUndefined()
+    expect(link.owned.size).toBe(4)
+  })
+
+  it('is refused when its topic is deleted meanwhile', async () => {
+    const joining = coordinator.join(join(ada), new FakeMemberLink())
+    shard.deleteTopic(orders)
+    await expect(resultOf(joining)).rejects.toEqual(refused('UNKNOWN_TOPIC'))
     expect(coordinator.isActive(1)).toBe(false)
   })
 

@@ -1,6 +1,7 @@
 import { gzipSync } from 'node:zlib'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type EntrySlice, EntrySlicer, entriesIn } from '../../../broker/groups/entry-slice.js'
+import { InflationGate } from '../../../broker/groups/inflation-gate.js'
 import { COMPRESSION, type EntryHeader } from '../../../protocol/entry.js'
 import { bitmapBytes, setBit, writeSection } from '../../../protocol/entry-section.js'
 import { decodeRecords, RecordBatchBuilder } from '../../../protocol/records.js'
@@ -128,6 +129,16 @@ describe('a slice of an entry', () => {
       code: 'CORRUPT_DATA',
     })
   })
+})
+
+test('of many compressed entries few are inflated at once', async () => {
+  const views = Array.from({ length: 40 }, (_, i) => viewOf(entryOf(50, { gzip: true, baseOffset: i * 50 })))
+  const run = vi.spyOn(InflationGate.prototype, 'run')
+  const shared = slicer()
+  const slices = await Promise.all(views.map((view) => shared.slice(view, [view])))
+  expect(slices.map(({ recordCount }) => recordCount)).toEqual(views.map(() => 50))
+  expect(run.mock.calls.map(([bytes]) => bytes)).toEqual(views.map(({ header }) => header.inflatedBytes))
+  run.mockRestore()
 })
 
 test('inflated entries are kept within a bound, the least recently used go first', async () => {

@@ -28,6 +28,7 @@ beforeEach(async () => {
     members: (groupId) =>
       active.has(groupId) ? [{ memberId: ada, clientName: 'ada', connected: true, partitions: 2 }] : [],
     topics: (groupId) => (active.has(groupId) ? [orders] : []),
+    uses: (groupId, topicId) => active.has(groupId) && topicId === orders,
   }
   const sides = { consumer: side, queue: side }
   const offsetAtTime = async ({ time }: { time: number }) => time - 1000

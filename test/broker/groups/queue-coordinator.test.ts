@@ -2,7 +2,9 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, test, vi } from 'vitest'
 import { crc32 } from '#crc32'
 import { EntrySlicer } from '../../../broker/groups/entry-slice.js'
+import { QueueMembers } from '../../../broker/groups/queue-members.js'
 import { COMPRESSION } from '../../../protocol/entry.js'
+import { MillraceError } from '../../../protocol/error-codes.js'
 import type { MemberId, TopicId } from '../../../protocol/ids.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
 import { QueueHarness, type ReceivedJob, RecordingLink } from './queue-harness.js'
@@ -451,6 +453,37 @@ describe('a job that fails too often', () => {
     expect(harness.simulated.metrics.snapshot().counters.deadLetters).toBe(1)
   })
 
+  test('is buried without key and value when its record is damaged, and keeps no other from it', async () => {
+    const world = await started(3, { join: { maxDeliveries: 1 } })
+    const { harness, link, topicId } = world
+    const { letters } = harness
+    const readable = letters.record.bind(letters)
+    vi.spyOn(letters, 'record').mockImplementation((at) =>
+      at.topicId === topicId && at.offset === 1
+        ? Promise.reject(new MillraceError('CORRUPT_DATA'))
+        : readable(at),
+    )
+    const { results } = await settle(world, ada, 'nack', link.jobs, { reason: 'no such street' })
+    expect(results).toEqual([])
+    expect(queueOf(world)?.floor).toBe(3)
+    const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
+    const at = (offset: number) => letters.record({ topicId: dlq, partition: 0, offset })
+    expect(await at(0)).toMatchObject({ value: 'job 0' })
+    expect(await at(1)).toMatchObject({
+      key: null,
+      value: null,
+      headers: {
+        'millrace-unreadable': 'CORRUPT_DATA',
+        'millrace-reason': 'its record could not be read (CORRUPT_DATA); no such street',
+        'millrace-topic': 'mails',
+        'millrace-offset': '1',
+      },
+    })
+    expect(await at(2)).toMatchObject({ value: 'job 2' })
+    expect(harness.warnings).toEqual([expect.stringContaining('offset 1 is buried without key and value')])
+    expect(harness.simulated.metrics.snapshot().counters.deadLetters).toBe(3)
+  })
+
   test('is neither lost nor doubled by a crash, whenever it comes', async () => {
     for (let rounds = 0; rounds < 12; rounds++) {
       const world = await started(1, { join: { maxDeliveries: 1, leaseMs: 1_000 } })
@@ -640,6 +673,29 @@ describe('dead letters', () => {
     ).toEqual({ replayed: 0, left: 0 })
   })
 
+  test('of a group that was deleted can be purged, and are replayed only once it is there again', async () => {
+    const { harness, topicId, groupId } = await buried(2)
+    await harness.coordinator.leave({ groupId, memberId: ada })
+    await harness.shard.groups.deleteGroup({ name: 'mail', requestId: someRequestId() })
+    const request = () => ({ requestId: someRequestId(), topicId, group: 'mail' })
+    await expect(harness.letters.replay({ ...request(), max: 9 })).rejects.toMatchObject({
+      code: 'UNKNOWN_GROUP',
+      message: expect.stringContaining('must be made again'),
+    })
+    const link = new RecordingLink()
+    await harness.join('mail', { memberId: bob, topicIds: [topicId], ifNoCursor: 'latest' }, link)
+    expect(await harness.letters.replay({ ...request(), max: 1 })).toEqual({ replayed: 1, left: 1 })
+    await harness.coordinator.leave({
+      groupId: harness.shard.groups.state.groupsByName.get('mail')?.groupId ?? 0,
+      memberId: bob,
+    })
+    await harness.shard.groups.deleteGroup({ name: 'mail', requestId: someRequestId() })
+    expect(await harness.letters.purge(request())).toEqual({ records: 1 })
+    expect(await harness.letters.purge(request())).toEqual({ records: 0 })
+    const nobody = { ...request(), group: 'nobody' }
+    await expect(harness.letters.purge(nobody)).rejects.toMatchObject({ code: 'UNKNOWN_GROUP' })
+  })
+
   test('of a group or topic that is not there are an error', async () => {
     const { harness, topicId } = await buried(1)
     const nobody = { requestId: someRequestId(), topicId, group: 'nobody', max: 1 }
@@ -648,6 +704,12 @@ describe('dead letters', () => {
     await expect(harness.letters.purge(nothing)).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' })
   })
 })
+
+const someQueue = {
+  kind: 'queue',
+  queue: { leaseMs: 30_000, maxDeliveries: 5 },
+  requestId: null,
+} as const
 
 describe('a queue', () => {
   test('cannot have the name of a consumer group', async () => {
@@ -689,6 +751,105 @@ describe('a queue', () => {
       leaseMs: 30_000,
       maxDeliveries: 5,
     })
+  })
+
+  test('is made by one write for all partitions of a join, and by none when it is there', async () => {
+    const { harness, topicId } = await started(0, { partitions: 50, join: { prefetch: 0 } })
+    const groups = harness.simulated.counter('walGroups')
+    const join = { topicIds: [topicId], prefetch: 0 }
+    await harness.join('calls', { memberId: ada, ...join }, new RecordingLink())
+    // The group, and its queues.
+    expect(harness.simulated.counter('walGroups') - groups).toBe(2)
+    const { groupsByName } = harness.shard.groups.state
+    expect(groupsByName.get('calls')?.queues.size).toBe(50)
+    await harness.join('calls', { memberId: bob, ...join }, new RecordingLink())
+    expect(harness.simulated.counter('walGroups') - groups).toBe(2)
+    await harness.crash()
+    expect(harness.shard.groups.state.groupsByName.get('calls')?.queues.size).toBe(50)
+  })
+
+  test('is made for all partitions of a join or for none when there is no room', async () => {
+    const { harness } = await started(0, { limits: { cursorsMax: 10 }, join: { prefetch: 0 } })
+    const wide = await createTopic(harness.shard, 'wide', 10)
+    const joining = harness.join('calls', { memberId: ada, topicIds: [wide] }, new RecordingLink())
+    await expect(joining).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    expect(harness.shard.groups.state.groupsByName.get('calls')?.queues.size).toBe(0)
+  })
+
+  test('is made anew for who joins while it is being deleted because nobody used it', async () => {
+    for (const what of ['group', 'cursors'] as const) {
+      const world = await started(2)
+      const { harness, topicId, groupId } = world
+      await settle(world, ada, 'ack', world.link.jobs)
+      await harness.coordinator.leave({ groupId, memberId: ada })
+      const { groups } = harness.shard
+      const stall = harness.simulated.stall('walBeforeWrite')
+      const partitions = [{ topicId, partition: 0 }]
+      const deleted =
+        what === 'group'
+          ? groups.deleteGroup({ name: 'mail', requestId: null })
+          : groups.deleteCursors({ groupId, partitions, reason: 'idle' })
+      await stall.held()
+      const link = new RecordingLink()
+      const joined = harness.join('mail', { memberId: bob, topicIds: [topicId] }, link)
+      await harness.rest()
+      stall.release()
+      await deleted
+      await joined
+      await harness.until(() => link.jobs.length === 2, what)
+      expect(link.ended).toBeUndefined()
+    }
+  })
+
+  test('is in use from the moment on that somebody is about to join', async () => {
+    const { harness, topicId } = await started(0)
+    const { groupId } = await harness.shard.groups.createGroup({ ...someQueue, name: 'calls' })
+    const queues = new QueueMembers(harness.coordinator)
+    expect(queues.isActive(groupId)).toBe(false)
+    const opening = harness.simulated.stall('walBeforeWrite')
+    const joining = harness.join('calls', { memberId: ada, topicIds: [topicId] }, new RecordingLink())
+    await opening.held()
+    expect(harness.coordinator.queue(groupId)?.members.size).toBe(0)
+    expect(queues.isActive(groupId)).toBe(true)
+    expect(queues.uses(groupId, topicId)).toBe(true)
+    // It has no position yet that one could tell the lag from.
+    expect([...queues.topics(groupId)]).toEqual([])
+    opening.release()
+    await joining
+    expect(queues.uses(groupId, topicId)).toBe(true)
+    expect([...queues.topics(groupId)]).toEqual([topicId])
+  })
+
+  test('takes nobody in for a topic that it does not serve, or not any more', async () => {
+    const { harness, topicId, groupId } = await started(0)
+    const other = await createTopic(harness.shard, 'other')
+    const joining = {
+      ...{ memberId: bob, attempt: 1, topicIds: [topicId, other], ifNoCursor: 'earliest' as const },
+      ...{ sessionTimeoutMs: 10_000, prefetch: 1, heldLeases: [] },
+    }
+    const queue = harness.coordinator.queue(groupId)
+    expect(() => queue?.join(joining, new RecordingLink())).toThrow(
+      expect.objectContaining({ code: 'UNKNOWN_TOPIC' }),
+    )
+    expect(queue?.members.size).toBe(1)
+  })
+
+  test('never has a member whose topic was deleted while it joined', async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      const { harness } = await started(0)
+      const gone = await createTopic(harness.shard, 'gone', 3)
+      const link = new RecordingLink()
+      const joining = harness.join('calls', { memberId: ada, topicIds: [gone] }, link)
+      joining.catch(() => {})
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve))
+      await harness.shard.deleteTopic({ requestId: someRequestId(), name: 'gone' })
+      await harness.rest()
+      const outcome = await joining.then(
+        () => link.ended,
+        (error: unknown) => error,
+      )
+      expect(outcome, `after ${turns} turns`).toMatchObject({ code: 'UNKNOWN_TOPIC' })
+    }
   })
 
   test('whose topic is deleted tells its members', async () => {

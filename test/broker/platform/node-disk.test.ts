@@ -83,7 +83,7 @@ describe('nodeDisk', () => {
     async (refusing) => {
       await nodeDisk.replaceFile(join(root, 'a'), new Uint8Array(DIRECT_ALIGN_BYTES))
       const refused = Object.assign(new Error('EINVAL'), { code: 'EINVAL' })
-      vi.mocked(fs[refusing]).mockImplementationOnce(((...args: unknown[]) =>
+      vi.mocked(refusing === 'open' ? fs.open : fs.write).mockImplementationOnce(((...args: unknown[]) =>
         (args.at(-1) as Callback)(refused, 0)) as never)
       const file = await nodeDisk.open(join(root, 'a'), 'durableDirect')
       await file.write([new Uint8Array(DIRECT_ALIGN_BYTES).fill(1)], 0)

@@ -34,7 +34,12 @@ const setBackAnHour = (): void => {
 const join = (memberId: MemberId, to: RecordingLink) =>
   harness.join('mail', { memberId, topicIds: [topicId], leaseMs: LEASE_MS, prefetch: 3 }, to)
 
-const settle = (memberId: MemberId, kind: 'ack' | 'extend', jobs: readonly ReceivedJob[]) =>
+const settle = (
+  memberId: MemberId,
+  kind: 'ack' | 'extend' | 'nack',
+  jobs: readonly ReceivedJob[],
+  ms = kind === 'extend' ? LEASE_MS : null,
+) =>
   harness.coordinator.queueSettle({
     groupId,
     memberId,
@@ -45,7 +50,7 @@ const settle = (memberId: MemberId, kind: 'ack' | 'extend', jobs: readonly Recei
       leaseId,
       from: offset,
       to: offset + 1,
-      ms: kind === 'extend' ? LEASE_MS : null,
+      ms,
       reason: null,
     })),
   })
@@ -76,6 +81,29 @@ describe('a wall clock that is set back by an hour', () => {
     expect((await settle(ada, 'ack', link.jobs)).results.map(({ code }) => code)).toEqual(
       Array.from({ length: 3 }, () => 'LEASE_LOST'),
     )
+  })
+
+  test('makes a delay of one second last two', async () => {
+    setBackAnHour()
+    await settle(ada, 'nack', link.jobs.slice(0, 1), 1000)
+    harness.coordinator.queueCredit({ groupId, memberId: ada, records: 1 })
+    await harness.pass(1750)
+    expect(link.jobs).toHaveLength(3)
+    await harness.pass(500)
+    expect(link.jobs.map(({ value }) => value)).toEqual(['a', 'b', 'c', 'a'])
+  })
+
+  test('makes leases run out at half speed until the clock has caught up', async () => {
+    setBackAnHour()
+    const other = await another()
+    await harness.pass(2 * LEASE_MS - 1000)
+    expect(other.values()).toEqual([])
+    await harness.pass(2000)
+    expect(other.values()).toEqual(['a', 'b', 'c'])
+    const { clock } = harness.simulated
+    expect(harness.shard.time()).toBeGreaterThan(clock.now())
+    clock.jumpTo(clock.now() + 2 * HOUR_MS)
+    expect(harness.shard.time()).toBe(clock.now())
   })
 
   test('does not hold up the jobs of a worker that is lost', async () => {

@@ -299,6 +299,38 @@ describe('a queue', () => {
     expect(queue?.ranges).toMatchObject([{ from: 0, to: 3, leaseId: 1, memberId: alice }])
   })
 
+  test('is opened with others in one record, and anew when it goes with the same group of the WAL', async () => {
+    const groupId = await workers()
+    const places = [0, 1, 2].map((partition) => ({ ...at(partition), ifNoCursor: 'latest' as const }))
+    const groups = simulated.counter('walGroups')
+    await shard.groups.openQueues(groupId, places)
+    expect(simulated.counter('walGroups') - groups).toBe(1)
+    const floors = () => [...(shard.groups.state.groups.get(groupId)?.queues ?? [])].map(([, q]) => q.floor)
+    expect(floors()).toEqual([4, 4, 4])
+    const hash = shard.stateHash()
+    await shard.groups.openQueues(groupId, places)
+    expect(shard.stateHash()).toBe(hash)
+    const earliest = places.map((place) => ({ ...place, ifNoCursor: 'earliest' as const }))
+    await Promise.all([
+      shard.groups.deleteCursors({ groupId, partitions: [at(0), at(1)], reason: 'idle' }),
+      shard.groups.openQueues(groupId, earliest),
+    ])
+    expect(floors().sort()).toEqual([0, 0, 4])
+    shard = await simulated.crash()
+    expect(floors().sort()).toEqual([0, 0, 4])
+  })
+
+  test('is not opened when there is no room, and none of those asked for with it', async () => {
+    const groupId = await workers()
+    const wide = await createTopic(shard, 'wide', 6)
+    const places = Array.from({ length: 6 }, (_, partition) => ({
+      ...{ topicId: wide, partition, ifNoCursor: 'earliest' as const },
+    }))
+    const opened = shard.groups.openQueues(groupId, places)
+    await expect(opened).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    expect(shard.groups.state.groups.get(groupId)?.queues.size).toBe(0)
+  })
+
   test('is shown the queue as it was left by the change before it, even if both came at once', async () => {
     const groupId = await workers()
     expect(await Promise.all([claim(groupId, 1), claim(groupId, 1), claim(groupId, 2)])).toEqual([1, 2, 3])

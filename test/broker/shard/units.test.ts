@@ -119,6 +119,7 @@ describe('a unit', () => {
     const jobs = await leased(3)
     const unit = { writes: [write(output, ['x'])], acks: [ack(2), jobs(0, 1), jobs(2, 3)] }
     await appendUnit(shard, unit)
+    expect(simulated.counter('jobsAcked')).toBe(2)
     const check = async (): Promise<void> => {
       expect(cursorOf(ack(0))).toBe(2)
       expect(queueOf(jobs(0, 1))?.row).toMatchObject({
@@ -425,6 +426,8 @@ describe('a unit of acks alone', () => {
     const [first, atOnce] = await Promise.all([appendUnit(shard, unit), appendUnit(shard, unit)])
     expect(first).toMatchObject({ writes: [], retried: false })
     expect(atOnce).toEqual({ ...first, retried: true })
+    const counted = ['jobsAcked', 'atomicWrites', 'atomicRetries'] as const
+    expect(counted.map((name) => simulated.counter(name))).toEqual([2, 1, 1])
     expect([cursorOf(ack(0)), queueOf(jobs(0, 1))?.floor]).toEqual([1, 2])
     expect(await outcomeOf(appendUnit(shard, { acks: [ack(1)] }))).toMatchObject({ code: 'ALREADY_ACKED' })
     expect(await outcomeOf(appendUnit(shard, { acks: [ack(2), jobs(0, 1)] }))).toMatchObject({
