@@ -32,10 +32,10 @@ import { newRequestId } from './random.js'
 import { encodedRecord, refuseTooLarge } from './record-encoder.js'
 import { request } from './request.js'
 import type { SendResult } from './settlers.js'
-import type { AnyTopic, Headers } from './topic.js'
+import type { AnyTopic, CheckedRecord, Headers } from './topic.js'
 
-/** A record and its topic, as `topic.record` makes it, which checks the types. */
-export interface AnyTopicRecord {
+/** A record of any topic, as `topic.record` makes it; nothing else compiles, because nothing else was checked against its topic. */
+export interface AnyTopicRecord extends CheckedRecord {
   readonly topic: AnyTopic
   readonly key?: unknown
   readonly value: unknown
@@ -48,7 +48,7 @@ export interface AnyTopicRecord {
 
 /** What is done all together or not at all. */
 export interface AtomicWrites {
-  /** Of any topics; those of one partition are written in this order. */
+  /** Made by `topic.record`, of any topics; those of one partition are written in this order. */
   readonly writes?: readonly AnyTopicRecord[]
   /**
    * Records of consumer groups (with each, those before it in its partition are acknowledged) and jobs of work queues. They need no

@@ -49,6 +49,11 @@ export class Committer {
     return this.#inFlight > 0
   }
 
+  /** Those of which acks were given that are not known to be durable. */
+  get behind(): readonly ConsumerPartition[] {
+    return [...this.#risen].filter(({ cursor }) => cursor.isBehind)
+  }
+
   /** More of this partition is finished. */
   risen(partition: ConsumerPartition): void {
     if (!partition.cursor.isBehind) return
@@ -72,7 +77,7 @@ export class Committer {
     this.#timer = undefined
     this.#isHurried = false
     this.#acks = 0
-    const behind = [...this.#risen].filter(({ cursor }) => cursor.isBehind)
+    const { behind } = this
     this.#risen.clear()
     const all = behind.map((partition) => ({ partition, offset: partition.cursor.floor }))
     const { acksPerRequestMax } = HARD_LIMITS

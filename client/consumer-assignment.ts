@@ -138,7 +138,7 @@ export class ConsumerAssignment {
   #letGoLater(partition: ConsumerPartition, epoch: number): void {
     const { clock } = this.#options.host.connection.settings
     const timer = clock.setTimer(() => this.#letGo([partition], epoch), LET_GO_MS)
-    partition.signal.addEventListener('abort', () => timer.cancel(), { once: true })
+    partition.losing.listen(() => timer.cancel())
     partition.whenIdle(() => this.#letGo([partition], epoch))
   }
 

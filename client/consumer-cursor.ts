@@ -26,6 +26,11 @@ export class ConsumerCursor {
     return this.#tracker.floor
   }
 
+  /** The broker has it there. */
+  get durable(): number {
+    return this.#durable
+  }
+
   /** Whether something is finished and not durable. */
   get isBehind(): boolean {
     return this.#tracker.floor > this.#durable

@@ -73,6 +73,7 @@ export class ConsumerMembership implements LinkWatcher, MemberTarget {
   #leaving: Promise<void> | undefined
   #leaveTimer: Timer | undefined
   #hasSentLeave = false
+  #fencedLeaving: MillraceError | undefined
   #whenLeft: (() => void) | undefined
 
   constructor(options: MembershipOptions, host: MembershipHost) {
@@ -96,6 +97,11 @@ export class ConsumerMembership implements LinkWatcher, MemberTarget {
 
   get isOver(): boolean {
     return this.#isOver
+  }
+
+  /** Set when it has left and was no member any more when it asked whether it has. */
+  get fencedLeaving(): MillraceError | undefined {
+    return this.#fencedLeaving
   }
 
   /** The topic that an id stands for, of those that it reads. */
@@ -184,6 +190,10 @@ export class ConsumerMembership implements LinkWatcher, MemberTarget {
     if (error.retriable) {
       const delayMs = error.retryAfterMs ?? this.#backoff.nextDelayMs()
       this.#timer = this.#options.connection.settings.clock.setTimer(() => this.#join(link), delayMs)
+    } else if (error.code === 'FENCED' && this.#hasSentLeave) {
+      // It was let go: most likely by the LEAVE_GROUP whose answer was lost.
+      this.#fencedLeaving = error
+      this.stop()
     } else if (error.code === 'UNKNOWN_TOPIC' && !this.#hasAskedAgain && this.#groupId === 0) {
       // What was known of a topic may be of one that was deleted and made anew: before the beginning that is no matter.
       this.#hasAskedAgain = true

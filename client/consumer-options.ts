@@ -74,6 +74,11 @@ export interface RunOptions {
   readonly retries?: number
   /** Ends the run: it rejects with the signal's reason, when the partitions are handed back. */
   readonly signal?: AbortSignal
+  /**
+   * How long handlers that are under way may take to finish their records when the run ends, in whatever way, milliseconds; default
+   * 1 s. Then the partitions are handed back, the signals of unfinished records abort, and the run ends all the same.
+   */
+  readonly graceMs?: number
 }
 
 /** Some records of one partition that were written together. */
@@ -83,7 +88,7 @@ export interface GroupBatch<R> extends Omit<ReadBatch<R>, 'records' | 'endOffset
   ack(): void
   /** The same, and resolves once it is durable. Rejects with FENCED when the partition is another's. */
   acked(): Promise<void>
-  /** Aborts when the partition is lost. */
+  /** Aborts when the partition is lost; see the signal of its last record. */
   readonly signal: AbortSignal
 }
 
@@ -122,7 +127,7 @@ export interface Consumer<R> extends AsyncIterable<GroupRecord<R>>, AsyncDisposa
   /** Resolves when everything acknowledged so far is durable. Rejects with FENCED where a partition was lost before. */
   flush(): Promise<void>
   /**
-   * Hands everything back: running handlers get a second to finish, acknowledgements given are sent. The loop ends as if there were no
+   * Hands everything back: running handlers of a `run` get its `graceMs` to finish, acknowledgements given are sent. The loop ends as if there were no
    * more records. Rejects when acknowledgements that were given could not be made durable.
    */
   close(): Promise<void>
@@ -181,11 +186,13 @@ export function runSettings(options: RunOptions): RunSettings {
     onError: options.onError ?? 'stop',
     retries: options.retries ?? 0,
     signal: options.signal,
+    graceMs: options.graceMs ?? 1_000,
   }
   oneOf('order', settings.order, ['key', 'partition', 'none'])
   oneOf('onError', settings.onError, ['stop', 'skip', 'deadLetter'])
   within('concurrency', settings.concurrency, 1, 100_000)
   within('retries', settings.retries, 0, 1_000_000)
+  within('graceMs', settings.graceMs, 0, HARD_LIMITS.jobMsMax)
   return settings
 }
 

@@ -6,9 +6,11 @@ import type { WireRecord } from '../protocol/records.js'
 import type { CommitTracker } from './commit-tracker.js'
 import { type Connection, closedError } from './connection.js'
 import { ConsumerCursor } from './consumer-cursor.js'
+import { Ending } from './deadline.js'
 import type { Link } from './link.js'
 import { PartitionSource, type SourceHost } from './partition-source.js'
 import { type BatchPlace, decodeRecord } from './record-decoder.js'
+import { RecordSignals } from './record-signals.js'
 import { recordsOf, type StoredBatch } from './stored-batch.js'
 import type { AnyTopic, ReadRecord } from './topic.js'
 
@@ -60,12 +62,14 @@ export class ConsumerPartition implements SourceHost {
   readonly cursor: ConsumerCursor
   /** Of the topic that is read: for a retry topic, its own. */
   readonly topicName: string
+  /** Over when the partition is lost. */
+  readonly losing = new Ending()
   /** Whether its records have been in another topic before. */
   readonly isRetry: boolean
   readonly #host: PartitionHost
   readonly #topic: AnyTopic
   readonly #source: PartitionSource
-  readonly #losing = new AbortController()
+  readonly #signals = new RecordSignals()
   #state: 'reading' | 'revoking' | 'lost' = 'reading'
   #isPaused = false
   #link: Link | undefined
@@ -105,9 +109,9 @@ export class ConsumerPartition implements SourceHost {
     return this.#host.connection
   }
 
-  /** Aborts when the partition is lost. */
-  get signal(): AbortSignal {
-    return this.#losing.signal
+  /** A new signal for the record at `offset`: it aborts when the partition is lost before the record's ack is durable. */
+  newSignalAt(offset: number): AbortSignal {
+    return this.#signals.newAt(offset, this.cursor.durable)
   }
 
   /** For events and messages. */
@@ -274,7 +278,8 @@ export class ConsumerPartition implements SourceHost {
     this.#source.close()
     const error = this.lossError()
     this.cursor.lose(error, this.cursor.floor)
-    this.#losing.abort(error)
+    this.losing.end()
+    this.#signals.abort(error, this.cursor.durable)
   }
 
   /** The same, and nobody will answer any more. */
@@ -302,6 +307,7 @@ export class GivenRecord {
   readonly #batch: OpenBatch
   #isInHand = false
   #isSpent = false
+  #signal: AbortSignal | undefined
 
   constructor(fields: {
     partition: ConsumerPartition
@@ -319,6 +325,11 @@ export class GivenRecord {
 
   get offset(): number {
     return this.#place.baseOffset + this.wire.offsetDelta
+  }
+
+  get signal(): AbortSignal {
+    this.#signal ??= this.partition.newSignalAt(this.offset)
+    return this.#signal
   }
 
   /** Throws, or rejects, with ENCODING_MISMATCH or SCHEMA_MISMATCH and the record's place. */

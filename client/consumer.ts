@@ -17,7 +17,9 @@ import {
 } from './consumer-options.js'
 import type { ConsumerPartition, GivenRecord, TopicPartition } from './consumer-partition.js'
 import { ConsumerReader } from './consumer-reader.js'
-import { asMillraceError, illegalArgument } from './errors.js'
+import { readCursors } from './cursor-reading.js'
+import { pause } from './deadline.js'
+import { asMillraceError, illegalArgument, quiet } from './errors.js'
 import { EventListeners } from './events.js'
 import { ConsumedRecord, type GroupRecord, type RecordHost } from './group-record.js'
 import type { Link } from './link.js'
@@ -39,6 +41,10 @@ export interface GroupConsumerOptions {
   readonly onBegun: () => void
   readonly onClosed: () => void
 }
+
+/** At cursors, after leaving. */
+const LOOKS_MAX = 5
+const LOOK_AGAIN_MS = 100
 
 /** A member of a consumer group, as the program has it: it puts together who joins, who reads, who acknowledges. */
 export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
@@ -119,7 +125,9 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
         records,
         nextOffset,
         appendTime,
-        signal: partition.signal,
+        get signal() {
+          return last.signal
+        },
         ack: () => last.ack(),
         acked: () => last.acked(),
       }
@@ -217,7 +225,11 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
     return this.#assignment.names
   }
 
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
+    return quiet(this.#flush())
+  }
+
+  async #flush(): Promise<void> {
     if (this.#ackFailure !== undefined) throw this.#ackFailure
     const durable = [...this.#assignment.partitions].map((partition) =>
       partition.cursor.whenDurable(partition.cursor.floor),
@@ -227,7 +239,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close()
+    this.#closing ??= quiet(this.#close())
     return this.#closing
   }
 
@@ -254,7 +266,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
   #fail(error: unknown): void {
     this.#reader.end(error)
     this.#runner?.ended()
-    this.close().catch(() => {})
+    void this.close()
   }
 
   /** Not a member any more: what it acknowledged and is not durable does not count. */
@@ -276,7 +288,10 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
 
   async #closed(): Promise<void> {
     if (!this.connection.isClosed) await this.#committer.settled()
+    const { fencedLeaving } = this.#membership
+    if (fencedLeaving !== undefined) await this.#lookAtCursors()
     if (this.#committer.isBehind) {
+      this.#ackFailure ??= fencedLeaving
       this.#ackFailure ??= new MillraceError('CONNECTION_LOST', {
         message: 'the consumer was closed before all that it acknowledged was known to be durable',
       })
@@ -284,9 +299,26 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
     this.abandon()
   }
 
+  /**
+   * Leaving was done, and its answer lost, and so those to the acks before it: what of them counts the cursors tell. More than one
+   * look, because a member is out a moment before its last acks are durable.
+   */
+  async #lookAtCursors(): Promise<void> {
+    const { group, sessionTimeoutMs: timeoutMs } = this.#options.settings
+    const { closing, settings } = this.connection
+    for (let looks = 0; looks < LOOKS_MAX && !closing.isOver; looks++) {
+      await readCursors(this.connection, { group, partitions: this.#committer.behind, timeoutMs }).catch(
+        () => {},
+      )
+      if (!this.#committer.isBehind) return
+      await pause(LOOK_AGAIN_MS, settings.clock, { signal: undefined, hurry: closing })
+    }
+  }
+
   /** Ends it without a word to the broker, who takes everything back when the session is over. */
   abandon(): void {
     this.#reader.end()
+    this.#runner?.abandon()
     this.#membership.stop()
     this.#committer.stop()
     this.#assignment.abandon()

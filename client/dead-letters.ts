@@ -105,7 +105,9 @@ export class DeadLetters {
     return { replayed, left }
   }
 
-  /** Deletes the dead letters of a group; returns how many. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP. */
+  /**
+   * Deletes the dead letters of a group, which may be deleted itself; returns how many. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP.
+   */
   async purge(
     topic: AnyTopic | string,
     group: string,

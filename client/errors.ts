@@ -19,6 +19,12 @@ export function asMillraceError(error: unknown): MillraceError {
   })
 }
 
+/** The same promise; whoever does not look at it is told otherwise: an unheard rejection would end the process. */
+export function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
+}
+
 /**
  * The end of the partition is past the offset that was expected. Where an earlier attempt would have been recognised, the record is
  * not there, then, and cannot get there any more.

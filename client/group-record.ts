@@ -1,7 +1,7 @@
 import type { MemberId } from '../protocol/ids.js'
 import { ACKNOWLEDGEMENT, type Acknowledgeable, type CarriedAck } from './acknowledgement.js'
 import type { GivenRecord } from './consumer-partition.js'
-import { illegalArgument } from './errors.js'
+import { illegalArgument, quiet } from './errors.js'
 import type { Headers, ReadRecord } from './topic.js'
 
 /** Where a record was first. */
@@ -18,9 +18,15 @@ export type GroupRecord<R> = R & {
    * gathered and sent every `ackIntervalMs`. Once the partition is lost it does nothing.
    */
   ack(): void
-  /** The same, and resolves once it is durable: the record is never given to the group again. Rejects with FENCED, CLOSED. */
+  /**
+   * The same, and resolves once it is durable: the record is never given to the group again. Rejects with FENCED, CLOSED. Need not be
+   * awaited: what ends the consuming is thrown by the loop, too.
+   */
   acked(): Promise<void>
-  /** Aborts when the partition is lost: what is done with the record from then on, another does too. */
+  /**
+   * Aborts when the partition is lost: what is done with the record from then on, another does too. Of this record alone, and the
+   * same at each look; once its ack is durable nothing aborts it any more.
+   */
   readonly signal: AbortSignal
   /** For a dead letter that is replayed: where it was first. `partition` and `offset` are those of the retry topic. */
   readonly origin?: Place | undefined
@@ -61,7 +67,7 @@ export class ConsumedRecord implements GroupRecord<ReadRecord> {
   }
 
   get signal(): AbortSignal {
-    return this.#given.partition.signal
+    return this.#given.signal
   }
 
   get origin(): Place | undefined {
@@ -76,7 +82,7 @@ export class ConsumedRecord implements GroupRecord<ReadRecord> {
 
   acked(): Promise<void> {
     this.ack()
-    const durable = this.#given.partition.cursor.whenDurable(this.#given.next)
+    const durable = quiet(this.#given.partition.cursor.whenDurable(this.#given.next))
     this.#host.hurry()
     return durable
   }

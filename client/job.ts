@@ -2,7 +2,7 @@ import { DEAD_LETTER_HEADERS } from '../protocol/dead-letters.js'
 import { MillraceError } from '../protocol/error-codes.js'
 import { HARD_LIMITS } from '../protocol/limits.js'
 import { ACKNOWLEDGEMENT, type Acknowledgeable, type CarriedAck } from './acknowledgement.js'
-import { asMillraceError, illegalArgument } from './errors.js'
+import { asMillraceError, illegalArgument, quiet } from './errors.js'
 import type { Place } from './group-record.js'
 import type { HeldJob } from './queue-leases.js'
 import type { QueueMembership } from './queue-membership.js'
@@ -28,8 +28,8 @@ export interface JobActions extends Acknowledgeable {
   /**
    * The job is done; resolves when that is durable, and then it is not given out again. Rejects with LEASE_LOST when it is not
    * this worker's any more (outcome 'unknown' when an earlier attempt was lost on the way and may have been done), ALREADY_ACKED
-   * when it was settled otherwise, CONNECTION_LOST when the loop was left meanwhile. Need not be awaited: then a rejection shows
-   * in `signal` alone.
+   * when it was settled otherwise, CONNECTION_LOST when the loop was left meanwhile. Need not be awaited, nor need `nack` and
+   * `extend`: then a rejection shows in `signal` alone.
    */
   ack(): Promise<void>
   /**
@@ -102,7 +102,8 @@ export class JobRecord implements ReadRecord, JobActions {
 
   nack(options: NackOptions = {}): Promise<void> {
     const { delayMs } = options
-    if (delayMs !== undefined && !isJobMs(delayMs)) return Promise.reject(illegalMs('delayMs', delayMs))
+    if (delayMs !== undefined && !isJobMs(delayMs))
+      return quiet(Promise.reject(illegalMs('delayMs', delayMs)))
     return this.#settle('nack', options)
   }
 
@@ -167,12 +168,6 @@ function leaseLost({ topic, partition, offset }: ReadRecord, cause: unknown): Mi
     details: { topic, partition, offset },
     cause,
   })
-}
-
-/** Whoever does not look at it is told by the signal: an unheard rejection would end the process. */
-function quiet<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {})
-  return promise
 }
 
 function originOf(headers: Headers): Place | undefined {

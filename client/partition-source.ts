@@ -12,6 +12,7 @@ import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
 import type { Connection } from './connection.js'
 import type { DeliveryTarget, Link } from './link.js'
+import { PolledPartitions, type PolledTarget } from './polled-partitions.js'
 import { type EntryPlace, nextOffsetAfter, type StoredBatch, storedBatchAt } from './stored-batch.js'
 import type { AnyTopic } from './topic.js'
 
@@ -51,9 +52,10 @@ const RETRY_CAP_MS = 2_000
 
 /**
  * One partition of a reader: a subscription on the present link, and what it has brought and the application has not taken.
- * That is kept when a link is lost; the next subscription begins behind it.
+ * That is kept when a link is lost; the next subscription begins behind it. Where the broker has no subscription left for the
+ * connection, the partition is polled.
  */
-export class PartitionSource implements DeliveryTarget {
+export class PartitionSource implements DeliveryTarget, PolledTarget {
   readonly topic: AnyTopic
   readonly partition: number
   readonly #options: SourceOptions
@@ -67,6 +69,8 @@ export class PartitionSource implements DeliveryTarget {
   #jumpTo: number | undefined
   #link: Link | undefined
   #subscriptionId: number | undefined
+  /** Instead of a subscription. */
+  #polls: PolledPartitions | undefined
   #isFirstDelivery = false
   #hasReceived = false
   #creditBytes: number
@@ -150,7 +154,12 @@ export class PartitionSource implements DeliveryTarget {
   }
 
   #giveCredit(): void {
-    if (this.#subscriptionId === undefined || 4 * this.#owedBytes < this.#creditBytes) return
+    if (4 * this.#owedBytes < this.#creditBytes) return
+    if (this.#polls !== undefined) {
+      this.#owedBytes = 0
+      this.#polls.hasRoom(this)
+    }
+    if (this.#subscriptionId === undefined) return
     this.#link?.send(credit.write({ subscriptionId: this.#subscriptionId, bytes: this.#owedBytes }))
     this.#owedBytes = 0
   }
@@ -162,9 +171,8 @@ export class PartitionSource implements DeliveryTarget {
     this.#link = link
     this.#subscriptionId = subscriptionId
     this.#isFirstDelivery = true
-    const roomBytes = this.#creditBytes - this.#heldBytes
+    const { roomBytes, nextOffset: offset } = this
     this.#owedBytes = Math.min(0, roomBytes)
-    const offset = this.#jumpTo ?? this.#nextOffset()
     const fields = {
       subscriptionId,
       topicId: this.#options.topicId,
@@ -182,13 +190,39 @@ export class PartitionSource implements DeliveryTarget {
         this.#host.moved()
       },
       failed: (error) => {
-        if (this.#subscriptionId === subscriptionId && link.isOpen) this.ended(error)
+        if (this.#subscriptionId !== subscriptionId || !link.isOpen) return
+        if (error.code === 'LIMIT_REACHED') this.#poll(link)
+        else this.ended(error)
       },
     })
   }
 
-  /** Where the last delivery ends. */
-  #nextOffset(): number {
+  #poll(link: Link): void {
+    link.deliverNoMore(this.#subscriptionId as number)
+    this.#subscriptionId = undefined
+    this.#owedBytes = 0
+    this.#polls = PolledPartitions.of(link, this.#host.connection.settings.clock)
+    this.#polls.add(this)
+  }
+
+  get topicId(): TopicId {
+    return this.#options.topicId
+  }
+
+  /** What may be sent ahead of the application by now; below 0 when that was overdrawn. */
+  get roomBytes(): number {
+    return this.#creditBytes - this.#heldBytes
+  }
+
+  endIs(durableEnd: number): void {
+    this.#backoff.reset()
+    this.#durableEnd = durableEnd
+    this.#host.moved()
+  }
+
+  /** Where the last delivery ends, or the next begins otherwise. */
+  get nextOffset(): number {
+    if (this.#jumpTo !== undefined) return this.#jumpTo
     let offset = this.#offset
     let at = this.#at
     for (const { entries } of this.#deliveries) {
@@ -198,7 +232,7 @@ export class PartitionSource implements DeliveryTarget {
     return offset
   }
 
-  delivered({ entries, durableEnd }: Deliver): void {
+  delivered({ entries, durableEnd }: Pick<Deliver, 'entries' | 'durableEnd'>): void {
     this.#durableEnd = durableEnd
     this.#heldBytes += entries.length
     this.#hasReceived = true
@@ -242,6 +276,8 @@ export class PartitionSource implements DeliveryTarget {
     this.#retryTimer?.cancel()
     this.#link = undefined
     this.#subscriptionId = undefined
+    this.#polls?.remove(this)
+    this.#polls = undefined
   }
 
   /** Wants nothing more; what has been delivered is dropped. */

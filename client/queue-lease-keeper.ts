@@ -13,9 +13,13 @@ export interface LeaseKeeperOptions {
   readonly lost: (job: HeldJob, error: MillraceError) => void
 }
 
+/** After a blocked event loop timers run before what has come is read: then one more look decides. */
+const LAST_LOOK_MS = 250
+
 /**
  * Keeps the leases of all jobs that wait or are worked on: every third of a lease it extends those that have had a third of
- * theirs. Deadlines are of the local clock and never too early: a job that is past its own is surely lost.
+ * theirs. As long as the worker is joined the broker alone says which leases are lost: an extension may have been granted, or the
+ * answer be here and not read yet. Out of reach the local clock says it. Its deadlines are never too early.
  */
 export class LeaseKeeper {
   readonly #options: LeaseKeeperOptions
@@ -43,6 +47,7 @@ export class LeaseKeeper {
   }
 
   linkDown(): void {
+    if (!this.#isJoined) return
     this.#isJoined = false
     this.#rearm()
   }
@@ -59,16 +64,20 @@ export class LeaseKeeper {
 
   extend(job: HeldJob, ms: number, caller: Pick<Settlement, 'done' | 'refused'>): void {
     const { clock, settlements, lost } = this.#options
+    // Meanwhile none goes out by itself, which might shorten it.
+    job.isExtending = true
     settlements.add({
       kind: 'extend',
       job,
       ms,
       reason: null,
       done: () => {
+        job.isExtending = false
         job.deadlineMs = Math.max(job.deadlineMs, clock.monotonic() + ms)
         caller.done()
       },
       refused: (error) => {
+        job.isExtending = false
         // What is being settled has its own answer.
         const isHeld = job.state === 'waiting' || job.state === 'started'
         if (error.code === 'LEASE_LOST' && isHeld) lost(job, error)
@@ -86,25 +95,36 @@ export class LeaseKeeper {
     this.#timer?.cancel()
     this.#timer = undefined
     if (leases.isEmpty || this.#isStopped) return
+    if (this.#isJoined) {
+      this.#timer = clock.setTimer(() => {
+        this.#extendDue()
+        this.#rearm()
+      }, this.#leaseMs / 3)
+      return
+    }
     // Out of reach nothing can be extended: then the first deadline counts.
-    const remainingMs = this.#isJoined ? Number.POSITIVE_INFINITY : leases.firstDeadlineMs - clock.monotonic()
-    const delayMs = Math.max(1, Math.min(this.#leaseMs / 3, remainingMs))
-    this.#timer = clock.setTimer(() => {
-      this.#dropExpired()
-      if (this.#isJoined) this.#extendDue()
-      this.#rearm()
-    }, delayMs)
+    const delayMs = Math.max(1, leases.firstDeadlineMs - clock.monotonic())
+    this.#timer = clock.setTimer(() => this.#lookOnceMore(), delayMs)
   }
 
-  #dropExpired(): void {
-    const { clock, leases, settlements, lost } = this.#options
-    const nowMs = clock.monotonic()
-    const isExpired = (job: HeldJob): boolean => job.deadlineMs <= nowMs
+  #lookOnceMore(): void {
+    const { clock } = this.#options
+    const expiredAtMs = clock.monotonic()
+    this.#timer = clock.setTimer(() => {
+      this.#dropExpired(expiredAtMs)
+      this.#rearm()
+    }, LAST_LOOK_MS)
+  }
+
+  /** Those that had expired by then. */
+  #dropExpired(byMs: number): void {
+    const { leases, settlements, lost } = this.#options
+    const isExpired = (job: HeldJob): boolean => job.deadlineMs <= byMs
     const error = new MillraceError('LEASE_LOST', {
       message: 'the lease ran out while the broker was out of reach',
     })
     for (const job of leases.jobsIn('waiting', 'started')) if (isExpired(job)) lost(job, error)
-    if (!this.#isJoined) settlements.refuse(isExpired, error)
+    settlements.refuse(isExpired, error)
   }
 
   #extendDue(): void {
@@ -115,10 +135,6 @@ export class LeaseKeeper {
   }
 
   #extendByItself(job: HeldJob): void {
-    job.isExtending = true
-    const answered = (): void => {
-      job.isExtending = false
-    }
-    this.extend(job, this.#leaseMs, { done: answered, refused: answered })
+    this.extend(job, this.#leaseMs, { done: () => {}, refused: () => {} })
   }
 }

@@ -23,7 +23,7 @@ export interface HeldJob {
   state: JobState
   /** On the monotonic clock: from here on the job is surely not ours any more, unless the lease is extended. */
   deadlineMs: number
-  /** An extension that nobody asked for is on its way. */
+  /** An extension is on its way. */
   isExtending: boolean
   /** The program's hands are told that the job is lost. */
   onLost: ((error: unknown) => void) | undefined

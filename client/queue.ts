@@ -1,6 +1,7 @@
 import { MillraceError } from '../protocol/error-codes.js'
 import { HARD_LIMITS, illegalGroupName } from '../protocol/limits.js'
 import type { Connection } from './connection.js'
+import { Ending, pause } from './deadline.js'
 import { illegalArgument } from './errors.js'
 import { type Job, JobRecord } from './job.js'
 import type { Metadata } from './metadata.js'
@@ -35,6 +36,11 @@ export interface RunJobsOptions<R = ReadRecord> {
   readonly concurrency?: number
   /** Ends the run with the signal's reason, as that of the queue. */
   readonly signal?: AbortSignal
+  /**
+   * How long functions that are under way are waited for when the run ends with an error or an abort, milliseconds; default 1 s.
+   * Their jobs are given back at once and their `job.signal` aborts at once; what they return counts no more.
+   */
+  readonly graceMs?: number
   /** Hears of each failure: what the function threw, or why a finished job could not be acknowledged. */
   readonly onFailed?: (error: unknown, job: Job<R>) => void
 }
@@ -54,7 +60,7 @@ export interface Queue<R = ReadRecord> extends AsyncIterable<Job<R>>, AsyncDispo
   [Symbol.asyncIterator](): this
   /**
    * Calls `work` for every job: when it returns the job is acknowledged, when it throws the job has failed (see `nack`). Resolves
-   * after `close`, rejects as `next` does.
+   * after `close`, which waits for jobs in hand; rejects as `next` does, after `graceMs` at the latest when all is handed back.
    */
   run(work: (job: Job<R>) => unknown, options?: RunJobsOptions<R>): Promise<void>
   /**
@@ -74,6 +80,7 @@ const MIB = 1024 * 1024
 const IN_HAND_MAX = 10_000
 /** Of one run: jobs whose outcome is on its way. */
 const SETTLING_MAX = 1_000
+const GRACE_MS = 1_000
 const FINISHED: IteratorResult<never, undefined> = Object.freeze({ done: true, value: undefined })
 
 /** What `client.queue` makes. */
@@ -81,9 +88,12 @@ export class WorkQueue implements Queue {
   readonly #options: QueueOptions
   readonly #membership: QueueMembership
   readonly #onClosed: () => void
+  readonly #connection: Connection
   #isStarted = false
   #isClosing = false
   #failure: { readonly error: unknown } | undefined
+  /** Over when there is a failure. */
+  readonly #failing = new Ending()
   #isLeaving = false
   /** Resolves when it is left. */
   readonly #left: Promise<void>
@@ -93,6 +103,7 @@ export class WorkQueue implements Queue {
   constructor(topic: AnyTopic, options: QueueOptions, { onClosed, ...surroundings }: QueueSurroundings) {
     this.#options = options
     this.#onClosed = () => onClosed(this)
+    this.#connection = surroundings.connection
     this.#membership = new QueueMembership(
       { ...surroundings, topic, ...checked(options) },
       { arrived: () => this.#wake(), settled: () => this.#settled(), failed: (error) => this.fail(error) },
@@ -144,24 +155,49 @@ export class WorkQueue implements Queue {
   }
 
   async run(work: (job: Job) => unknown, options: RunJobsOptions = {}): Promise<void> {
-    const { concurrency = 1, signal } = options
+    const { concurrency = 1, signal, graceMs = GRACE_MS } = options
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw illegalArgument(`concurrency is a whole number from 1 on, not ${concurrency}`)
     }
+    whole('graceMs', graceMs, { min: 0, max: HARD_LIMITS.jobMsMax })
     const aborted = (): void => this.fail(signal?.reason)
     if (signal?.aborted) aborted()
     else signal?.addEventListener('abort', aborted, { once: true })
     const settling = new Set<Promise<void>>()
+    const workers = Array.from({ length: concurrency }, () => this.#work(work, options, settling))
+    const working = Promise.all(workers).then(() => Promise.all(settling))
     try {
-      await Promise.all(Array.from({ length: concurrency }, () => this.#work(work, options, settling)))
-      await Promise.all(settling)
+      // A function that has no end must not hold up one.
+      await Promise.race([working, this.#whenFailed()])
     } catch (error) {
       this.fail(error)
-      await this.#left
+      await Promise.all([this.#left, this.#grace(workers, graceMs)])
       throw error
     } finally {
       signal?.removeEventListener('abort', aborted)
     }
+  }
+
+  /** Rejects with what ends the queue, as soon as that is known. */
+  #whenFailed(): Promise<never> {
+    return new Promise((_, reject) => {
+      const failed = (): void => reject(this.#failure?.error)
+      if (this.#failing.isOver) failed()
+      else this.#failing.listen(failed)
+    })
+  }
+
+  /** Resolves when all have ended, or after so long, or when the client is closed. */
+  #grace(workers: readonly Promise<void>[], graceMs: number): Promise<void> {
+    const { closing, settings } = this.#connection
+    const ended = new Ending()
+    const end = (): void => ended.end()
+    if (closing.isOver) end()
+    else closing.listen(end)
+    void Promise.allSettled(workers)
+      .then(end)
+      .then(() => closing.unlisten(end))
+    return pause(graceMs, settings.clock, { signal: undefined, hurry: ended })
   }
 
   async #work(
@@ -211,6 +247,7 @@ export class WorkQueue implements Queue {
   fail(error: unknown): void {
     if (this.#isLeaving) return
     this.#failure ??= { error }
+    this.#failing.end()
     void this.#leave(error)
   }
 

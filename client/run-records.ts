@@ -24,8 +24,6 @@ export interface RunnerOptions {
 
 /** Records that wait for each that is handled: a slow key must not keep the others from being found. */
 const WAITING_PER_HANDLER = 8
-/** How long handlers that run may take when the run ends. */
-const GRACE_MS = 1_000
 const RETRY_BASE_MS = 100
 const RETRY_CAP_MS = 10_000
 
@@ -37,6 +35,7 @@ export class RecordRunner {
   readonly #givingUp = new Set<Promise<void>>()
   /** Ends the pauses before another try. */
   readonly #ending = new Ending()
+  #isAbandoned = false
   #whenRoom: (() => void) | undefined
   #whenDone: (() => void) | undefined
 
@@ -78,6 +77,12 @@ export class RecordRunner {
   ended(): void {
     this.#ending.end()
     this.#wakeUp()
+  }
+
+  /** The consumer is gone: nobody waits for what its handlers do. */
+  abandon(): void {
+    this.#isAbandoned = true
+    this.#whenDone?.()
   }
 
   #laneOf({ partition, wire }: GivenRecord): unknown {
@@ -160,9 +165,9 @@ export class RecordRunner {
   }
 
   #grace(): Promise<void> {
-    if (this.#lanes.running === 0) return Promise.resolve()
+    if (this.#lanes.running === 0 || this.#isAbandoned) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = this.#options.clock.setTimer(resolve, GRACE_MS)
+      const timer = this.#options.clock.setTimer(resolve, this.#options.settings.graceMs)
       this.#whenDone = () => {
         timer.cancel()
         resolve()

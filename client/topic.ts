@@ -49,9 +49,17 @@ export interface RecordFields<Key, Value> {
   readonly expectedOffset?: number | undefined
 }
 
-/** A record and its topic: what `topic.record` makes. */
+declare const CHECKED: unique symbol
+
+/** For the compiler alone: whatever has it was made by `topic.record`, which checks every field against the topic. */
+export interface CheckedRecord {
+  readonly [CHECKED]: true
+}
+
+/** A record and its topic: what `topic.record` makes, and nothing else can. */
 export interface TopicRecord<Key extends AnyCodec, Value extends AnyCodec, Name extends string = string>
-  extends RecordFields<InputOf<Key>, InputOf<Value>> {
+  extends RecordFields<InputOf<Key>, InputOf<Value>>,
+    CheckedRecord {
   readonly topic: Topic<Key, Value, Name>
 }
 
@@ -99,7 +107,8 @@ export function defineTopic<const Name extends string, Key extends AnyCodec, Val
     name,
     key,
     value,
-    record: (record: RecordFields<InputOf<Key>, InputOf<Value>>) => ({ ...record, topic }),
+    record: (record: RecordFields<InputOf<Key>, InputOf<Value>>) =>
+      ({ ...record, topic }) as TopicRecord<Key, Value, Name>,
   })
   return topic
 }

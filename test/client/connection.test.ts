@@ -176,6 +176,19 @@ describe('a call', () => {
     })
   })
 
+  it('asks the broker it was given again when that is not the leader, and takes its credential to no other', async () => {
+    const other = await ScriptedBroker.start()
+    closers.push(() => other.stop())
+    broker.script = ({ name, count }): Verdict =>
+      name === 'CREATE_TOPIC' && count < 3
+        ? new MillraceError('NOT_LEADER', { retryAfterMs: 1, details: { leader: other.url } })
+        : undefined
+    const { client } = connectTo(broker.url, { token: 'secret' })
+    await client.createTopic(Lines)
+    expect(broker.countOf('CREATE_TOPIC')).toBe(3)
+    expect(other.connections).toBe(0)
+  })
+
   it('ends with the reason of its signal', async () => {
     await broker.stop()
     const { client } = connectTo(broker.url)

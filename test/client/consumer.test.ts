@@ -13,7 +13,13 @@ import {
   text,
 } from '../../client/index.js'
 import type { TopicId } from '../../protocol/ids.js'
-import type { Credit, JoinGroup, Subscribe } from '../../protocol/messages/index.js'
+import {
+  type Ack,
+  type Credit,
+  groupDescribed,
+  type JoinGroup,
+  type Subscribe,
+} from '../../protocol/messages/index.js'
 import { type Request, ScriptedBroker, type Verdict } from '../support/scripted-broker.js'
 
 const Lines = defineTopic({ name: 'lines', key: text(), value: text() })
@@ -307,6 +313,25 @@ describe('a stale member', () => {
     expect(records[0]?.signal.aborted).toBe(true)
   })
 
+  it('is thrown by the loop, and ends no process when nobody awaits `acked`, `flush` or `close`', async () => {
+    await write(numbered(3))
+    const unheard: unknown[] = []
+    const heard = (error: unknown): void => void unheard.push(error)
+    process.on('unhandledRejection', heard)
+    const promises: Promise<void>[] = []
+    const consumer = consume(Lines)
+    const { done } = follow(consumer, (record) => {
+      if (record.offset === 0) group().steal('lines')
+      promises.push(record.acked(), consumer.flush())
+    })
+    expect((await failureOf(done)).code).toBe('FENCED')
+    promises.push(consumer.close(), consumer.flush())
+    await sleep(20)
+    process.off('unhandledRejection', heard)
+    expect(unheard).toEqual([])
+    for (const promise of promises) expect((await failureOf(promise)).code).toBe('FENCED')
+  })
+
   it('throws FENCED when it was expelled', async () => {
     await write(numbered(5))
     const { records, done } = follow(consume(Lines), () => {})
@@ -437,6 +462,55 @@ describe('leaving the loop', () => {
     await eventually(() => broker.countOf('JOIN_GROUP')).toBe(2)
     await client.close({ drainMs: 20 })
     expect((await failureOf(acked as Promise<void>)).code).toBe('CLOSED')
+  })
+
+  /** Leaving is done and its answer lost, with those to the acks before it; `isAcked`: whether these were done. */
+  function loseWhatLeavingTells({ isAcked }: { isAcked: boolean }): void {
+    broker.script = onRequest('LEAVE_GROUP', () => 'loseAnswer')
+    broker.handlers.set('ACK', (fields) => {
+      if (isAcked) group().ack(fields as unknown as Ack)
+      return undefined
+    })
+    broker.handlers.set('DESCRIBE_GROUP', ({ correlationId }) => {
+      const part = { topic: 'lines', partition: 0, hasCursor: true, position: group().cursor('lines') ?? 0 }
+      const lag = { startOffset: 0, durableEnd: 3, lagRecords: 0, lagBytes: 0, lagMs: 0, movedAt: 0 }
+      return groupDescribed.write({
+        correlationId: correlationId as number,
+        name: 'billing',
+        kind: 'consumer',
+        state: 'empty',
+        epoch: 1,
+        members: [],
+        parts: [{ ...part, ...lag, memberId: null, leased: 0, ready: 0 }],
+        partsLeft: 0,
+        deadLetters: [],
+      })
+    })
+  }
+
+  it('is done when the answer is lost: that it is no member any more is no failure', async () => {
+    await write(numbered(3))
+    loseWhatLeavingTells({ isAcked: true })
+    for await (const record of consume(Lines, { ackIntervalMs: 60_000 })) {
+      record.ack()
+      if (record.offset === 2) break
+    }
+    expect(broker.countOf('JOIN_GROUP')).toBe(2)
+    expect(broker.countOf('DESCRIBE_GROUP')).toBe(1)
+    expect(group().cursor('lines')).toBe(3)
+  })
+
+  it('throws FENCED when the answer is lost, and so are acks that were given', async () => {
+    await write(numbered(3))
+    loseWhatLeavingTells({ isAcked: false })
+    const loop = async (): Promise<void> => {
+      for await (const record of consume(Lines, { ackIntervalMs: 60_000 })) {
+        record.ack()
+        if (record.offset === 2) break
+      }
+    }
+    expect((await failureOf(loop())).code).toBe('FENCED')
+    expect(group().cursor('lines')).toBe(0)
   })
 
   it('says when acks that were given may not count, since the broker is gone', async () => {

@@ -252,6 +252,29 @@ describe('a job', () => {
     await job.ack()
   })
 
+  it('ends no process when nobody awaits what it was told and cannot do', async () => {
+    await write(1)
+    const unheard: unknown[] = []
+    const heard = (error: unknown): void => void unheard.push(error)
+    process.on('unhandledRejection', heard)
+    const job = (await client.queue(Mails, { group: 'mail' }).next()).value as Mail
+    const promises = [job.extend(-1), job.nack({ delayMs: -1 }), job.ack()]
+    await promises[2]
+    promises.push(job.nack(), job.extend(5))
+    await pause(20)
+    process.off('unhandledRejection', heard)
+    expect(unheard).toEqual([])
+    const codes = await Promise.all(
+      promises.map((one) =>
+        one.then(
+          () => 'done',
+          ({ code }) => code,
+        ),
+      ),
+    )
+    expect(codes).toEqual(['ILLEGAL_ARGUMENT', 'ILLEGAL_ARGUMENT', 'done', 'ALREADY_ACKED', 'ALREADY_ACKED'])
+  })
+
   it('can be held longer', async () => {
     await write(1)
     const job = (await client.queue(Mails, { group: 'mail', leaseMs: 100 }).next()).value as Mail
@@ -343,6 +366,23 @@ describe('leases', () => {
     expect((await failureOf(job.ack())).code).toBe('LEASE_LOST')
     await write(1)
     expect((await jobs.next()).value?.offset).toBe(3)
+  })
+
+  it('are not given up while the answer to their extension is on its way, however late that is', async () => {
+    await write(2)
+    const jobs = client.queue(Mails, { group: 'mail', leaseMs: 120 })
+    const job = (await jobs.next()).value as Mail
+    // The broker has granted it, and tells so only later.
+    for (const one of queue.jobs) one.deadline = Number.POSITIVE_INFINITY
+    broker.script = async ({ name, count }) => {
+      if (name === 'QUEUE_SETTLE' && count === 1) await pause(700)
+      return undefined
+    }
+    await pause(600)
+    expect(job.signal.aborted).toBe(false)
+    await job.ack()
+    expect(queue.job(0).state).toBe('done')
+    await ((await jobs.next()).value as Mail).ack()
   })
 
   it('run out while the broker is out of reach: the signal aborts, and the ack says that it may be done', async () => {
@@ -584,6 +624,55 @@ describe('run', () => {
     expect(queue.jobs.map(({ count }) => count)).toEqual([1, 0, 0, 0])
   })
 
+  it('ends by its signal though a function never returns: its job goes back at once, and it is waited for so long', async () => {
+    await write(2)
+    for (const graceMs of [60, 0]) {
+      const abort = new AbortController()
+      let signal: AbortSignal | undefined
+      const running = client.queue(Mails, { group: 'mail' }).run(
+        (job) => {
+          signal = job.signal
+          return new Promise(() => {})
+        },
+        { signal: abort.signal, graceMs },
+      )
+      let isOver = false
+      const over = running.catch(() => {}).then(() => (isOver = true))
+      await until(() => signal !== undefined)
+      const abortedAt = Date.now()
+      abort.abort(new Error('stop'))
+      expect(signal?.aborted).toBe(true)
+      await until(() => queue.members.size === 0)
+      expect(queue.offsetsIn('leased')).toEqual([])
+      if (graceMs > 0) expect(isOver).toBe(false)
+      await over
+      await expect(running).rejects.toThrow('stop')
+      expect(Date.now() - abortedAt).toBeGreaterThanOrEqual(graceMs - 5)
+      expect(Date.now() - abortedAt).toBeLessThan(graceMs + 800)
+    }
+    const error = await failureOf(client.queue(Mails, { group: 'mail' }).run(() => {}, { graceMs: -1 }))
+    expect(error.code).toBe('ILLEGAL_ARGUMENT')
+  })
+
+  it('ends with an error of one worker though the function of another never returns', async () => {
+    await write(2)
+    const running = client.queue(Mails, { group: 'mail', maxDeliveries: 9 }).run(
+      (job) => {
+        if (job.offset === 1) throw new Error('bad mail')
+        return new Promise(() => {})
+      },
+      {
+        concurrency: 2,
+        graceMs: 20,
+        onFailed: (error) => {
+          throw error
+        },
+      },
+    )
+    await expect(running).rejects.toThrow('bad mail')
+    expect(queue.members.size).toBe(0)
+  })
+
   it('ends with what `onFailed` throws, about an acknowledgement too', async () => {
     await write(1)
     broker.script = ({ name, count }) =>
@@ -595,6 +684,25 @@ describe('run', () => {
       },
     })
     await expect(running).rejects.toThrow('mine')
+  })
+
+  it.each([
+    ['', false],
+    [' in its grace', true],
+  ])('is ended%s by the client after `drainMs`, though a function never returns', async (_, isAborted) => {
+    await write(1)
+    const other = connect(broker.url)
+    const abort = new AbortController()
+    const running = failureOf(
+      other
+        .queue(Mails, { group: 'mail' })
+        .run(() => new Promise(() => {}), { graceMs: 60_000, signal: abort.signal }),
+    )
+    await until(() => queue.started.length === 1)
+    if (isAborted) abort.abort(new Error('stop'))
+    await until(() => !isAborted || queue.members.size === 0)
+    await other.close({ drainMs: 20 })
+    expect((await running).message).toBe(isAborted ? 'stop' : 'the client is closed')
   })
 
   it('is ended by the client, which waits for the jobs in hand', async () => {

@@ -15,9 +15,15 @@ const loop = used.consume(Lines, consuming)[Symbol.asyncIterator]()
 const first = await loop.next()
 first.value?.ack()
 const waitingForMore = loop.next().catch(() => {})
-const running = used.consume(Lines, { ...consuming, group: 'h' }).run(() => new Promise(() => {}))
-running.catch(() => {})
-await used.close()
+await new Promise<void>((begun) => {
+  const endless = (): Promise<void> => {
+    begun()
+    return new Promise(() => {})
+  }
+  const running = used.consume(Lines, { ...consuming, group: 'h' }).run(endless, { graceMs: 60_000 })
+  running.catch(() => {})
+})
+await used.close({ drainMs: 500 })
 await waitingForMore
 
 const neverConnected = connect('ws://127.0.0.1:1', { backoffBaseMs: 60_000, backoffCapMs: 60_000 })

@@ -13,6 +13,7 @@ import {
   type Topic,
   text,
 } from '../../client/index.js'
+import type { MemberId } from '../../protocol/ids.js'
 import type { DeadLetter } from '../../protocol/messages/index.js'
 import { type Request, ScriptedBroker, type Verdict } from '../support/scripted-broker.js'
 
@@ -244,7 +245,7 @@ describe('a run', () => {
     expect(group().members.size).toBe(0)
     const consumers = new AbortController()
     const second = run(() => {}, {}, { signal: consumers.signal })
-    await eventually(() => group().members.size).toBe(1)
+    await eventually(() => second.consumer.assignment.length).toBe(1)
     consumers.abort(new Error("consumer's"))
     await expect(second.done).rejects.toThrow("consumer's")
     expect(group().members.size).toBe(0)
@@ -269,7 +270,58 @@ describe('a run', () => {
     expect(Date.now() - before).toBeGreaterThan(900)
     expect(Date.now() - before).toBeLessThan(1_900)
     expect(group().cursor('lines')).toBe(1)
-    expect(aborted).toEqual([0, 1])
+    expect(aborted).toEqual([1])
+  })
+
+  it('ends by its signal after the grace that it was given, though a handler never finishes', async () => {
+    await write(keyed(numbered(1), 1))
+    const abort = new AbortController()
+    let signal: AbortSignal | undefined
+    const { done } = run(
+      (record) => {
+        signal = record.signal
+        return new Promise(() => {})
+      },
+      { signal: abort.signal, graceMs: 30 },
+    )
+    await eventually(() => signal !== undefined).toBe(true)
+    const before = Date.now()
+    abort.abort(new Error('stop'))
+    await expect(done).rejects.toThrow('stop')
+    expect(Date.now() - before).toBeGreaterThanOrEqual(25)
+    expect(Date.now() - before).toBeLessThan(800)
+    expect(signal?.aborted).toBe(true)
+    expect(group().members.size).toBe(0)
+    expect(group().cursor('lines')).toBe(0)
+  })
+
+  it('lets a hundred handlers listen to the loss of their records without a warning of Node', async () => {
+    await write(keyed(numbered(100), 100))
+    const warnings: string[] = []
+    const heard = ({ message }: Error): void => void warnings.push(message)
+    process.on('warning', heard)
+    let aborted = 0
+    let same = 0
+    const { done } = run(
+      (record) => {
+        const { signal } = record
+        if (signal === record.signal) same++
+        return new Promise((resolve) => {
+          signal.addEventListener('abort', () => {
+            aborted++
+            resolve(undefined)
+          })
+        })
+      },
+      { concurrency: 100 },
+    )
+    await eventually(() => same).toBe(100)
+    group().expel([...group().members.keys()][0] as MemberId)
+    expect((await failureOf(done)).code).toBe('FENCED')
+    await sleep(10)
+    process.off('warning', heard)
+    expect(aborted).toBe(100)
+    expect(warnings).toEqual([])
   })
 
   it('begins nothing of a partition that is asked back, and hands it over when what runs is done', async () => {

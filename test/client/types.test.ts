@@ -1,5 +1,6 @@
 import { describe, expectTypeOf, it } from 'vitest'
 import {
+  type AnyTopicRecord,
   bytes,
   connect,
   defineTopic,
@@ -225,6 +226,14 @@ describe('the types', () => {
         await client.atomic({ acks: [job.offset] })
         // @ts-expect-error: no topic
         await client.atomic({ writes: [{ value }] })
+        // @ts-expect-error: only `record` checks what is written against its topic
+        await client.atomic({ writes: [{ topic: Orders, value }] })
+        // @ts-expect-error: misspelt field of the value
+        await client.atomic({ writes: [Orders.record({ value: { id: '1', totl: 2 } })] })
+        // @ts-expect-error: misspelt field of the record
+        await client.atomic({ writes: [Orders.record({ ky: 'a', value })] })
+        const built: AnyTopicRecord[] = [Orders.record({ value }), Blobs.record({ value: null })]
+        await client.atomic({ writes: built })
       }
       for await (const record of client.consume(Orders, { group: 'c', ifNoCursor: 'latest' })) {
         await client.atomic({ acks: [record] })
