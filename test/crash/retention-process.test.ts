@@ -1,0 +1,319 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { type Client, connect, defineTopic, text } from '../../client/index.js'
+import { BrokerProcess } from '../support/broker-process.js'
+import { DiskGauge } from '../support/disk-gauge.js'
+import { GroupLedger, type Sent } from '../support/group-ledger.js'
+import { SeededRandom } from '../support/seeded-random.js'
+import { until } from '../support/until.js'
+
+const isLong = process.env.MILLRACE_LONG === '1'
+const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 1_000_000)
+const KILLS = isLong ? 20 : 3
+const KIB = 1024
+const MIB = 1024 * KIB
+const CHUNK_BYTES = 128 * KIB
+const WAL_BYTES_MAX = 8 * MIB
+const MAX_LAG_BYTES = 512 * KIB
+const PARTITIONS = 2
+const CHUNKS_MAX = 3
+/** How far the slow group is behind. */
+const SLOW_MS = 1_500
+const FORGOTTEN_CHUNKS_MAX = MAX_LAG_BYTES / CHUNK_BYTES + CHUNKS_MAX
+/**
+ * A broker that has just started is given at once what gathered meanwhile, and chunks are sealed faster than they can go. It may be
+ * over the bounds for so long.
+ */
+const OVER_MS_MAX = 3_000
+
+/** Two groups acknowledge it, one of them late. */
+const Wanted = defineTopic({ name: 'wanted', key: text(), value: text() })
+/** A group has begun it and never comes back. */
+const Forgotten = defineTopic({ name: 'forgotten', key: text(), value: text() })
+/** No group has ever read it. It is nearly cold: what holds the WAL. */
+const Unread = defineTopic({ name: 'unread', key: text(), value: text() })
+
+type Plain = typeof Wanted | typeof Forgotten | typeof Unread
+
+/** Sends at a steady rate until told to stop. */
+async function produce(
+  client: Client,
+  {
+    topic,
+    bytes,
+    perSecond,
+    isOver,
+  }: { topic: Plain; bytes: number; perSecond: number; isOver: () => boolean },
+): Promise<Sent[]> {
+  const producer = client.producer(topic, { deliveryTimeoutMs: 120_000, batchBytes: 32 * KIB })
+  const sent: Sent[] = []
+  const open = new Set<Promise<void>>()
+  let startedMs = performance.now()
+  for (let n = 0; !isOver(); n++) {
+    const value = `${n} ${'x'.repeat(bytes)}`
+    const sending = producer.send({ key: `${n}`, value }).then(({ partition, offset }) => {
+      sent.push({ partition, offset, value })
+      open.delete(sending)
+    })
+    open.add(sending)
+    if (open.size > perSecond / 2) await Promise.race(open)
+    const dueMs = ((n + 1) / perSecond) * 1000
+    const earlyMs = dueMs - (performance.now() - startedMs)
+    if (earlyMs > 10) await sleep(earlyMs)
+    // What it missed while the broker was away it does not make up for.
+    else if (earlyMs < -100) startedMs -= earlyMs
+  }
+  await Promise.all(open)
+  await producer.close()
+  return sent
+}
+
+/** Groups leave in good order while it is closed: what they are given after a restart is what the broker knows of them. */
+class Door {
+  isClosed = false
+  outside = 0
+  #open: () => void = () => {}
+  #opened: Promise<void> = Promise.resolve()
+
+  close(): void {
+    this.isClosed = true
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve
+    })
+  }
+
+  open(): void {
+    this.isClosed = false
+    this.#open()
+  }
+
+  async pass(): Promise<void> {
+    this.outside++
+    await this.#opened
+    this.outside--
+  }
+}
+
+/** A group of one, which leaves now and then and comes back. */
+async function consume(
+  client: Client,
+  ledger: GroupLedger,
+  {
+    group,
+    delayMs,
+    random,
+    door,
+    signal,
+  }: { group: string; delayMs: number; random: SeededRandom; door: Door; signal: AbortSignal },
+): Promise<void> {
+  while (!signal.aborted) {
+    await door.pass()
+    const consumer = client.consume(Wanted, { group, ifNoCursor: 'earliest', signal })
+    try {
+      for await (const record of consumer) {
+        ledger.given(record)
+        const earlyMs = record.appendTime + delayMs - Date.now()
+        if (earlyMs > 0) await sleep(earlyMs)
+        const answered = (): void => ledger.acked(record)
+        const how = random.fraction()
+        if (how < 0.02) await record.acked().then(answered)
+        else if (how < 0.5) void record.acked().then(answered, () => {})
+        else if (how < 0.8) record.ack()
+        if (door.isClosed || random.chance(0.001)) break
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+  }
+}
+
+test(`what both groups acknowledged is deleted under load, and nothing else, through ${KILLS} SIGKILLs`, {
+  timeout: 300_000,
+}, async () => {
+  console.log(
+    `seed ${seed}: MILLRACE_SEED=${seed} ${isLong ? 'npm run test:retention' : 'npx vitest run test/crash/retention-process'}`,
+  )
+  const random = new SeededRandom(seed)
+  const dataDir = await mkdtemp(join(tmpdir(), 'millrace-retention-'))
+  const broker = new BrokerProcess({
+    dataDir,
+    flags: {
+      'batch-bytes-max': '256KiB',
+      'record-bytes-max': '64KiB',
+      'group-bytes-max': '256KiB',
+      'wal-segment-bytes': '1MiB',
+      'wal-bytes-max': `${WAL_BYTES_MAX}`,
+      'chunk-bytes': `${CHUNK_BYTES}`,
+      'snapshot-every-bytes': '2MiB',
+      'manifest-flush-ms': '100',
+    },
+  })
+  await broker.start()
+  const open = (): Client => connect(broker.url, { backoffCapMs: 100, requestTimeoutMs: 60_000 })
+  const clients = [open(), open(), open(), open()] as const
+  const [admin, producers, ...consumers] = clients
+  const gauge = new DiskGauge(dataDir)
+  const ended = new AbortController()
+  const door = new Door()
+  try {
+    const retention = { untilAcked: true }
+    await admin.createTopic(Wanted, { partitions: PARTITIONS, retention })
+    await admin.createTopic(Unread, { retention })
+    await admin.createTopic(Forgotten, {
+      retention: { ...retention, maxLagBytes: MAX_LAG_BYTES, onLag: 'drop' },
+    })
+    gauge.follow(admin)
+    await beginAndForget(admin)
+    let isOver = false
+    const load = { bytes: 1_000, isOver: () => isOver }
+    const producing = [
+      produce(producers, { ...load, topic: Wanted, perSecond: 500 }),
+      produce(producers, { ...load, topic: Forgotten, perSecond: 250 }),
+      produce(producers, { ...load, topic: Unread, perSecond: 20 }),
+    ]
+    const ledgers = { fast: new GroupLedger('fast'), slow: new GroupLedger('slow') }
+    const delays = { fast: 0, slow: SLOW_MS }
+    const groups = (['fast', 'slow'] as const).map((group, i) =>
+      consume(consumers[i] as Client, ledgers[group], {
+        group,
+        delayMs: delays[group],
+        random: random.fork(),
+        door,
+        signal: ended.signal,
+      }),
+    )
+    const failed = Promise.all(groups).then(() => {})
+    const watching = watch(gauge, admin, () => isOver)
+    for (let n = 0; n < KILLS; n++) {
+      await Promise.race([sleep(800 + random.below(800)), failed])
+      if (n % 3 === 1) {
+        door.close()
+        await Promise.race([until(() => door.outside === groups.length), failed])
+      }
+      await broker.kill()
+      await sleep(random.below(200))
+      await broker.start()
+      door.open()
+    }
+    await Promise.race([sleep(1_000), failed])
+    await until(() => gauge.events.some(({ type }) => type === 'lagDropped'))
+    isOver = true
+    const [wanted = [], forgotten = [], unread = []] = await Promise.all(producing)
+    const most = await watching
+    const isAllGiven = () => Object.values(ledgers).every(({ records }) => records >= wanted.length)
+    await Promise.race([until(isAllGiven), failed])
+    ended.abort()
+    await failed
+    console.log(
+      `${KILLS} kills, ${wanted.length} records given to two groups, ${ledgers.fast.again + ledgers.slow.again} again; ` +
+        `WAL at most ${gauge.walBytesMax} bytes; ${JSON.stringify(most)}`,
+    )
+    for (const ledger of Object.values(ledgers)) expect(ledger.missing(wanted)).toBeUndefined()
+    expect(gauge.walBytesMax).toBeLessThanOrEqual(WAL_BYTES_MAX)
+    expect(most.passedMs).toBeLessThan(OVER_MS_MAX)
+    expect(most.forgottenMs).toBeLessThan(OVER_MS_MAX)
+    await settled(gauge, admin)
+    expect(await readAll(admin, Unread)).toEqual(unread.map(({ value }) => value))
+    await checkForgotten(admin, { gauge, output: broker.output, sent: forgotten.length })
+  } finally {
+    ended.abort()
+    await gauge.close()
+    await Promise.all(clients.map((client) => client.close({ drainMs: 0 })))
+    await broker.kill()
+    await rm(dataDir, { recursive: true })
+  }
+})
+
+/** A group acknowledges the first record and is never seen again. */
+async function beginAndForget(client: Client): Promise<void> {
+  await client.producer(Forgotten).send({ key: null, value: 'first' })
+  for await (const record of client.consume(Forgotten, { group: 'gone', ifNoCursor: 'earliest' })) {
+    await record.acked()
+    break
+  }
+}
+
+/** How much there was at the most, in chunks of full size; and how long at a stretch it was more than it may be. */
+interface Most {
+  /** Of a partition, in chunks that both groups had passed. */
+  passed: number
+  passedMs: number
+  /** Of the topic whose group is gone. */
+  forgotten: number
+  forgottenMs: number
+}
+
+async function watch(gauge: DiskGauge, client: Client, isOver: () => boolean): Promise<Most> {
+  const most: Most = { passed: 0, passedMs: 0, forgotten: 0, forgottenMs: 0 }
+  const overMs = { passed: 0, forgotten: 0 }
+  let lookedMs = performance.now()
+  while (!isOver()) {
+    // Cursors first: what they pass meanwhile does not count.
+    const positions = await slowest(client)
+    const passed = positions.map((position, n) => gauge.chunkBytes(Wanted.name, n, position) / CHUNK_BYTES)
+    const forgotten = gauge.chunkBytes(Forgotten.name, 0) / CHUNK_BYTES
+    most.passed = Math.max(most.passed, ...passed)
+    most.forgotten = Math.max(most.forgotten, forgotten)
+    // Not the time that the broker was away.
+    const sinceMs = Math.min(200, performance.now() - lookedMs)
+    lookedMs = performance.now()
+    overMs.passed = Math.max(...passed) > CHUNKS_MAX ? overMs.passed + sinceMs : 0
+    overMs.forgotten = forgotten > FORGOTTEN_CHUNKS_MAX ? overMs.forgotten + sinceMs : 0
+    most.passedMs = Math.max(most.passedMs, overMs.passed)
+    most.forgottenMs = Math.max(most.forgottenMs, overMs.forgotten)
+    await sleep(40)
+  }
+  return most
+}
+
+/** The slower group's cursor in each partition. */
+async function slowest(client: Client): Promise<number[]> {
+  const groups = await Promise.all(
+    ['fast', 'slow'].map((group) => client.groups.describe(group).catch(() => undefined)),
+  )
+  return Array.from({ length: PARTITIONS }, (_, n) =>
+    Math.min(
+      ...groups.map((group) => group?.partitions.find(({ partition }) => partition === n)?.position ?? 0),
+    ),
+  )
+}
+
+/** When both groups have it all, nothing that they passed is left. */
+async function settled(gauge: DiskGauge, client: Client): Promise<void> {
+  await until(
+    async () => {
+      const positions = await slowest(client)
+      return positions.every((position, n) => gauge.chunkBytes(Wanted.name, n, position) === 0)
+    },
+    { timeoutMs: 10_000 },
+  )
+}
+
+/** It is deleted all the same, and that was said, in the log and among the changes. */
+async function checkForgotten(
+  client: Client,
+  { gauge, output, sent }: { gauge: DiskGauge; output: string; sent: number },
+): Promise<void> {
+  const { partitions } = await client.groups.describe('gone')
+  const { position = 0, startOffset = 0, endOffset = 0 } = partitions[0] ?? {}
+  expect(position).toBe(1)
+  // The first record was nobody's load.
+  expect(endOffset).toBe(sent + 1)
+  expect(startOffset).toBeGreaterThan(position)
+  const { value: first = '' } = (await client.read(Forgotten, { from: 'earliest' }).next()).value ?? {}
+  expect(first).toMatch(new RegExp(`^${startOffset - 1} `))
+  const told = gauge.events.filter((event) => 'group' in event && event.group === 'gone')
+  const types = told.map(({ type }) => type)
+  expect(types).toContain('lagDropped')
+  expect(types).toContain('lagWarning')
+  expect(output).toMatch(/deleted \(lagDrop\), and group \\?"gone\\?" had not passed offset 1/)
+}
+
+async function readAll(client: Client, topic: Plain): Promise<string[]> {
+  const values: string[] = []
+  for await (const { value } of client.read(topic, { from: 'earliest', to: 'end' })) values.push(value)
+  return values
+}
