@@ -49,17 +49,20 @@ export function bitsSet(bitmap: Uint8Array): number {
   return count
 }
 
-/** The bytes of a section; none when there is nothing to say. */
-export function writeSection({ ids, omitted }: EntrySection): Uint8Array {
+/** The bytes of a section, in memory from `allocate`; none when there is nothing to say. */
+export function writeSection(
+  { ids, omitted }: EntrySection,
+  allocate = (bytes: number): Uint8Array => new Uint8Array(bytes),
+): Uint8Array {
   const blocks: [kind: number, ...data: Uint8Array[]][] = []
   if (ids !== undefined) blocks.push([SECTION_KIND.ids, ids.bitmap, ids.hashes])
   if (omitted !== undefined) blocks.push([SECTION_KIND.omitted, omitted])
   const dataBytes = blocks.map(([, ...data]) => data.reduce((sum, { length }) => sum + length, 0))
-  const section = new Uint8Array(dataBytes.reduce((sum, bytes) => sum + BLOCK_HEADER_BYTES + bytes, 0))
-  const view = new DataView(section.buffer)
+  const section = allocate(dataBytes.reduce((sum, bytes) => sum + BLOCK_HEADER_BYTES + bytes, 0))
+  const view = new DataView(section.buffer, section.byteOffset, section.length)
   let at = 0
   for (const [i, [kind, ...data]] of blocks.entries()) {
-    view.setUint8(at, kind)
+    view.setUint32(at, kind, true)
     view.setUint32(at + 4, dataBytes[i]!, true)
     at += BLOCK_HEADER_BYTES
     for (const bytes of data) {

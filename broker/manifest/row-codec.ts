@@ -1,4 +1,4 @@
-import { Packr } from 'msgpackr'
+import { Packr, RESET_BUFFER_MODE } from 'msgpackr'
 import { crc32 } from '#crc32'
 import { ManifestCorruption } from './corruption.js'
 import { decodeKey, describeKey, encodeKey, uint32At } from './key-codec.js'
@@ -53,7 +53,8 @@ export function encodeRow<Row extends Key, Key>(space: Keyspace<Row, Key>, row: 
   } catch (cause) {
     throw new TypeError(`a ${space.name} row cannot be written: ${(cause as Error).message}`, { cause })
   }
-  const body = packr.pack(fields)
+  // Copied at once: the next row is packed into the same memory.
+  const body = packr.pack(fields, RESET_BUFFER_MODE)
   const value = Buffer.allocUnsafe(AT.body + body.length)
   value[AT.version] = VALUE_VERSION
   value.set(body, AT.body)

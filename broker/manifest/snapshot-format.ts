@@ -14,6 +14,7 @@ export const BLOCK_HEADER_BYTES = 16
 export const SNAPSHOT_FOOTER_BYTES = 64
 /** Before each row: u16 length of the key, u32 length of the value. */
 const ROW_PREFIX_BYTES = 6
+const BLOCK_BYTES_FIRST = 128 * 1024
 
 const HEADER_MAGIC = 0x4e53524d // "MRSN" as bytes 4d 52 53 4e
 const BLOCK_MAGIC = 0x4253524d // "MRSB" as bytes 4d 52 53 42
@@ -118,35 +119,42 @@ export function decodeSnapshotFooter(bytes: Buffer): SnapshotFooter | string {
   }
 }
 
-/** Collects rows into a block. */
+/** Collects rows into blocks, one after the other in the same memory. */
 export class BlockBuilder {
-  #parts: Uint8Array[] = []
-  #bytes = 0
+  #block = Buffer.alloc(BLOCK_BYTES_FIRST)
+  #end = BLOCK_HEADER_BYTES
   #rows = 0
 
   /** Bytes of the rows so far. */
   get bytes(): number {
-    return this.#bytes
+    return this.#end - BLOCK_HEADER_BYTES
   }
 
   add([key, value]: StoreEntry): void {
-    const prefix = Buffer.allocUnsafe(ROW_PREFIX_BYTES)
-    prefix.writeUInt16LE(key.length, 0)
-    prefix.writeUInt32LE(value.length, 2)
-    this.#parts.push(prefix, key, value)
-    this.#bytes += ROW_PREFIX_BYTES + key.length + value.length
+    const at = this.#end
+    const end = at + ROW_PREFIX_BYTES + key.length + value.length
+    if (end > this.#block.length) {
+      const larger = Buffer.alloc(Math.max(end, 2 * this.#block.length))
+      larger.set(this.#block.subarray(0, at))
+      this.#block = larger
+    }
+    this.#block.writeUInt16LE(key.length, at)
+    this.#block.writeUInt32LE(value.length, at + 2)
+    this.#block.set(key, at + ROW_PREFIX_BYTES)
+    this.#block.set(value, end - value.length)
+    this.#end = end
     this.#rows++
   }
 
-  /** The block with its header; the builder is empty then. */
+  /** The block with its header, as a view that the next row changes; the builder is empty then. */
   take(): Buffer {
-    const block = Buffer.concat([Buffer.alloc(BLOCK_HEADER_BYTES), ...this.#parts])
+    const block = this.#block.subarray(0, this.#end)
+    block.fill(0, 0, BLOCK_HEADER_BYTES)
     block.writeUInt32LE(BLOCK_MAGIC, BLOCK.magic)
-    block.writeUInt32LE(this.#bytes, BLOCK.bytes)
+    block.writeUInt32LE(this.bytes, BLOCK.bytes)
     block.writeUInt32LE(this.#rows, BLOCK.rows)
     block.writeUInt32LE(crcOfBlock(block), BLOCK.crc)
-    this.#parts = []
-    this.#bytes = 0
+    this.#end = BLOCK_HEADER_BYTES
     this.#rows = 0
     return block
   }

@@ -8,6 +8,7 @@ import { AppendCommand } from './append-command.js'
 import type { AppendBatch } from './batch-check.js'
 import type { ProducerAdvanced } from './command-codec/producers.js'
 import { type BatchWithIds, CutIds, hasIds } from './cut-ids.js'
+import { CutMemory } from './cut-memory.js'
 import type { PartitionState, ShardState } from './state.js'
 
 export interface AppendAck {
@@ -63,6 +64,7 @@ interface Pending {
 export class Sequencer {
   /** Shared with the units of the same cut. */
   readonly ids: CutIds
+  readonly #memory = new CutMemory()
   readonly #state: ShardState
   readonly #pending = new Map<PartitionState, Map<number, Pending>>()
 
@@ -76,6 +78,7 @@ export class Sequencer {
   reset(): void {
     this.#pending.clear()
     this.ids.reset()
+    this.#memory.reset()
   }
 
   /** Throws the reason for a refusal; then nothing was assigned. */
@@ -89,6 +92,11 @@ export class Sequencer {
     if (hasIds(batch)) return this.#sequenceIds(partition, batch, at)
     const command = this.assign(partition, batch, at)
     return { kind: 'append', command, ack: ackOf(command) }
+  }
+
+  /** What the entry of a batch carries beside its payload. */
+  section({ dedupIds }: BatchWithIds, omitted: Uint8Array | undefined): Uint8Array {
+    return writeSection({ ids: dedupIds, omitted }, this.#memory.take)
   }
 
   /** Where a batch from outside goes. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY. */
@@ -148,7 +156,7 @@ export class Sequencer {
     const baseOffset = partition.assignedEnd
     const { duplicates, omitted, isNothingNew, isInGroup } = this.ids.resolve(batch, { baseOffset, time })
     if (!isNothingNew) {
-      const command = this.assign(partition, batch, at, writeSection({ ids: batch.dedupIds, omitted }))
+      const command = this.assign(partition, batch, at, this.section(batch, omitted))
       return { kind: 'append', command, ack: ackOf(command, duplicates) }
     }
     const ack = { baseOffset, appendTime: time, duplicate: false, duplicates }

@@ -1,4 +1,3 @@
-import { writeSection } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { RequestId } from '../../protocol/ids.js'
 import { liveGroup, ownedCursor } from './ack-check.js'
@@ -74,7 +73,7 @@ export class UnitSequencer {
     for (const { batch, partition, ids } of writes) {
       if (ids?.isNothingNew) continue
       const omitted = ids?.omitted
-      const section = hasIds(batch) ? writeSection({ ids: batch.dedupIds, omitted }) : undefined
+      const section = hasIds(batch) ? this.#sequencer.section(batch, omitted) : undefined
       appends.push(this.#sequencer.assign(partition, batch, at, section))
     }
     const result: UnitResult = {
