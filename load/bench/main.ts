@@ -1,136 +1,119 @@
-/** `npm run bench`: durable throughput and latency of the broker beside the floor, taken in turn. */
-import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { cpus, totalmem } from 'node:os'
-import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
-import { bareDurableWrite, loneSend, REQUESTS, sdk, throughput } from './figures.js'
+/** `npm run bench` and `npm run bench:limits`; see README.md. */
+import { rmSync } from 'node:fs'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { HOW_TO_INSTALL, peers } from '../peers/index.js'
+import { type BenchArguments, benchArguments, commandOf, HELP, UsageError } from './arguments.js'
+import { ROWS, rowsBeside } from './bars.js'
+import { takeFigures } from './bench.js'
+import { FIGURES } from './figures/index.js'
+import { peersHere } from './peer-series.js'
+import { Progress } from './progress.js'
+import { hardwareOf, versionsHere } from './report/machine.js'
+import { headOf, notMeasuredText, pageWith } from './report/page.js'
+import { plotsOf } from './report/plots.js'
+import type { Report } from './report/report.js'
+import { textTable } from './report/result-table.js'
+import { verdictsOf } from './report/verdict.js'
 
-const HELP = `npm run bench -- [--quick] [--directory DIR] [--json FILE]
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+const EXIT = { held: 0, failed: 1, usage: 2, missed: 3 } as const
 
-Runs the broker and the floor program in turn, each in a process of its own with the load in another.
-  --quick          about two minutes instead of a steady state of 60 s; says less about sealing
-  --directory DIR  where the data goes, a new folder in it; default this folder. Needs about 40 GB free, --quick 10
-  --json FILE      write all figures as JSON`
-
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    directory: { type: 'string', default: '.' },
-    json: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-})
-if (values.help) {
-  console.log(HELP)
-  process.exit(0)
-}
-
-const directory = join(resolve(values.directory), `millrace-bench-${process.pid}`)
-const rounds = values.quick ? 1 : 2
-const steady = values.quick ? { warmupMs: 4_000, ms: 6_000 } : { warmupMs: 15_000, ms: 60_000 }
-const short = values.quick ? { warmupMs: 2_000, ms: 5_000 } : { warmupMs: 5_000, ms: 15_000 }
-const figures: Record<string, unknown> = {
-  node: process.version,
-  cpu: `${cpus().length} x ${cpus()[0]?.model}`,
-  memoryBytes: totalmem(),
-}
-
-const median = (numbers: readonly number[]): number =>
-  [...numbers].sort((a, b) => a - b)[Math.floor((numbers.length - 1) / 2)] ?? 0
-const round = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3))
-const spread = (numbers: readonly number[]): string =>
-  numbers.length < 2 ? round(numbers[0] ?? 0) : `${round(median(numbers))} (${numbers.map(round).join(', ')})`
-
-async function throughputs(): Promise<void> {
-  console.log(
-    '\ndurable MB/s          floor once      floor twice     broker          /once   /twice  records/s   sealed  WAL MiB',
+const list = (): string =>
+  FIGURES.map(({ name, about, isLimit }) => `${name.padEnd(20)} ${isLimit ? '(limits) ' : ''}${about}`).join(
+    '\n',
   )
-  for (const size of REQUESTS) {
-    // The middle size has the bar; the others need no minute each.
-    const options = { directory, ...(size.batchBytes === 256 * 1024 ? steady : short) }
-    const once: number[] = []
-    const twice: number[] = []
-    const broker: number[] = []
-    let last: Awaited<ReturnType<typeof throughput>> | undefined
-    for (let i = 0; i < rounds; i++) {
-      once.push((await throughput('floor once', size, options)).megabytesPerSecond)
-      twice.push((await throughput('floor twice', size, options)).megabytesPerSecond)
-      last = await throughput('broker', size, options)
-      broker.push(last.megabytesPerSecond)
-    }
-    const name = `${size.batchBytes / 1024} KiB x ${size.inFlight}`
-    const ratios = { once: median(broker) / median(once), twice: median(broker) / median(twice) }
-    console.log(
-      [
-        name.padEnd(21),
-        spread(once).padEnd(15),
-        spread(twice).padEnd(15),
-        spread(broker).padEnd(15),
-        ratios.once.toFixed(2).padEnd(7),
-        ratios.twice.toFixed(2).padEnd(7),
-        round(last?.recordsPerSecond ?? 0).padEnd(11),
-        (last?.disk?.sealedShare ?? 0).toFixed(2).padEnd(7),
-        round((last?.disk?.walBytes ?? 0) / 2 ** 20),
-      ].join(' '),
-    )
-    figures[name] = {
-      once,
-      twice,
-      broker,
-      ratios,
-      recordsPerSecond: last?.recordsPerSecond,
-      disk: last?.disk,
-    }
-  }
-}
 
-/**
- * The floor's ring forgets what it acknowledged and writes the same few blocks for ever, which some disks do several times
- * faster than new ones. This floor keeps what it acknowledged, as a log must.
- */
-async function keptFloor(): Promise<void> {
-  const size = REQUESTS[1]
-  const options = { directory, warmupMs: 1_000, ms: 8_000 }
-  const kept: number[] = []
-  for (let i = 0; i < rounds; i++)
-    kept.push((await throughput('floor kept', size, options)).megabytesPerSecond)
-  const broker = (figures['256 KiB x 8'] as { broker: number[] }).broker
-  const ratio = median(broker) / median(kept)
-  console.log(
-    `\nfloor once, keeping what it wrote, 256 KiB x 8: ${spread(kept)} MB/s; broker / it ${ratio.toFixed(2)}`,
+async function take(args: BenchArguments): Promise<Report> {
+  const figures = FIGURES.filter(
+    ({ name, isLimit = false }) => args.only?.includes(name) ?? isLimit === args.limits,
   )
-  figures['floor kept'] = { kept, ratio }
-}
-
-async function records(): Promise<void> {
-  console.log('\n100-byte records through the client, default settings')
-  for (const kind of ['sdk send', 'sdk sendBatch'] as const) {
-    const runs: number[] = []
-    for (let i = 0; i < rounds; i++) runs.push((await sdk(kind, { directory, ...short })).recordsPerSecond)
-    console.log(`${kind.padEnd(21)} ${spread(runs)} records/s`)
-    figures[kind] = runs
-  }
-}
-
-async function latencies(): Promise<void> {
+  const directory = join(resolve(args.directory), `millrace-bench-${process.pid}`)
   await mkdir(directory, { recursive: true })
-  const bareMs = await bareDurableWrite(directory)
-  const { idle, beside } = await loneSend({ directory, ...short })
-  console.log('\nlone 100-byte send    p50 ms   p99 ms')
-  console.log(`idle                  ${idle.p50Ms.toFixed(2).padEnd(8)} ${idle.p99Ms.toFixed(2)}`)
-  console.log(`beside 256 KiB x 8    ${beside.p50Ms.toFixed(2).padEnd(8)} ${beside.p99Ms.toFixed(2)}`)
-  console.log(`p99 beside / idle     ${(beside.p99Ms / idle.p99Ms).toFixed(2)}`)
-  console.log(`bare 4 KiB O_DSYNC    ${bareMs.toFixed(2)}`)
-  figures.loneSend = { idle, beside, bareMs }
+  const end = (): void => {
+    // Behind what ends the servers, which write there.
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }))
+    process.exit(130)
+  }
+  for (const signal of SIGNALS) process.once(signal, end)
+  try {
+    const takenAt = new Date().toISOString()
+    const [hardware, versions] = [await hardwareOf(directory), await versionsHere()]
+    const { measured, notMeasured } = await peersHere(peers, { isQuick: args.quick })
+    const taken = await takeFigures({
+      directory,
+      isQuick: args.quick,
+      peers: measured,
+      figures,
+      rounds: args.rounds,
+      progress: new Progress(),
+      onTaken: ({ name, failures }) => {
+        for (const failure of failures) console.error(`\nfailed in ${name}: ${failure}`)
+      },
+    })
+    return {
+      section: args.limits ? 'bench:limits' : 'bench',
+      takenAt,
+      command: commandOf(args),
+      isQuick: args.quick,
+      hardware,
+      versions,
+      peers: measured.map(({ peer: { name, settings, isDurable }, version }) => ({
+        name,
+        version,
+        settings,
+        isDurable,
+      })),
+      peersNotMeasured: notMeasured,
+      figures: taken,
+      verdicts: verdictsOf([...ROWS, ...rowsBeside(measured.map(({ peer }) => peer.name))], taken),
+    }
+  } finally {
+    for (const signal of SIGNALS) process.removeListener(signal, end)
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** The table to the terminal, everything to the JSON file, and what was asked for into the documents. */
+async function show(report: Report, args: BenchArguments): Promise<void> {
+  console.log(`\n${headOf(report)}\n\n${textTable(report.verdicts)}`)
+  for (const line of notMeasuredText(report)) console.log(`\n${line}\n${HOW_TO_INSTALL}`)
+  const json = resolve(args.json ?? join('bench-results', `${report.takenAt.replaceAll(':', '-')}.json`))
+  await mkdir(dirname(json), { recursive: true })
+  await writeFile(json, `${JSON.stringify(report, undefined, 2)}\n`)
+  console.log(`\nevery run: ${json}`)
+  if (args.plots !== undefined) await writePlots(report, resolve(args.plots))
+}
+
+async function writePlots(report: Report, directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true })
+  const plots = plotsOf(report)
+  for (const [file, svg] of plots) await writeFile(join(directory, file), svg)
+  const page = join(directory, 'PERFORMANCE.md')
+  const text = await readFile(page, 'utf8').catch(() => undefined)
+  if (text !== undefined) await writeFile(page, pageWith(text, report, [...plots.keys()]))
+  console.log(`plots: ${[...plots.keys()].map((file) => join(directory, file)).join(', ')}`)
+}
+
+function exitCode({ figures, verdicts }: Report): number {
+  if (figures.some(({ failures }) => failures.length > 0)) return EXIT.failed
+  return verdicts.some(({ holds, bar }) => holds === false && !bar?.isAim) ? EXIT.missed : EXIT.held
 }
 
 try {
-  console.log(`${figures.cpu}, Node ${process.version}; each figure: median (runs)`)
-  await throughputs()
-  await keptFloor()
-  await records()
-  await latencies()
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(figures, undefined, 2)}\n`)
-} finally {
-  await rm(directory, { recursive: true, force: true })
+  const args = benchArguments(
+    process.argv.slice(2),
+    FIGURES.map(({ name }) => name),
+  )
+  if (args.help) console.log(HELP)
+  else if (args.list) console.log(list())
+  else {
+    const report = await take(args)
+    await show(report, args)
+    process.exitCode = exitCode(report)
+  }
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error
+  console.error(`bench: ${error.message}`)
+  process.exitCode = EXIT.usage
 }

@@ -9,6 +9,14 @@ interface Frame {
   readonly correlationAt: number
 }
 
+interface FrameOptions {
+  readonly topicId: TopicId
+  readonly batchBytes: number
+  readonly recordBytes: number
+  /** The frames go to them in turn, as far as there are variants; default 1. */
+  readonly partitions?: number
+}
+
 /** PRODUCE frames of about `batchBytes` each, made beforehand so that a figure measures the broker and not the load. */
 export class ProduceFrames {
   readonly batchBytes: number
@@ -16,7 +24,7 @@ export class ProduceFrames {
   readonly #frames: Frame[]
   #next = 0
 
-  constructor(options: { topicId: TopicId; batchBytes: number; recordBytes: number; variants?: number }) {
+  constructor(options: FrameOptions & { variants?: number }) {
     const variants = options.variants ?? 16
     this.#frames = Array.from({ length: variants }, (_, seed) => frameOf(options, seed))
     const { payload, recordCount } = batchOf(options, 0)
@@ -35,16 +43,13 @@ export class ProduceFrames {
 /** A correlation id that MessagePack writes with five bytes, so that it can be replaced in place. */
 const FIRST_WIDE_ID = 0x10000
 
-function frameOf(
-  options: { topicId: TopicId; batchBytes: number; recordBytes: number },
-  seed: number,
-): Frame {
+function frameOf(options: FrameOptions, seed: number): Frame {
   const { payload, recordCount, baseTimestamp } = batchOf(options, seed)
   const bytes = packFrame(
     produce.write({
       correlationId: FIRST_WIDE_ID,
       topicId: options.topicId,
-      partition: 0,
+      partition: seed % (options.partitions ?? 1),
       producerId: null,
       producerEpoch: 0,
       baseSequence: 0,

@@ -52,14 +52,14 @@ export class RawConnection {
     welcome.read(answer)
   }
 
-  async createTopic(name: string): Promise<TopicId> {
+  async createTopic(name: string, partitions = 1): Promise<TopicId> {
     const requestId = hexFromBytes(crypto.getRandomValues(new Uint8Array(16))) as RequestId
     const answer = await this.ask(
       createTopic.write({
         correlationId: 2,
         requestId,
         name,
-        partitions: 1,
+        partitions,
         keyEncoding: 'text',
         valueEncoding: 'text',
         ifMissing: true,

@@ -1,42 +1,67 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { endWithUs } from '../peers/offspring.js'
+import type { Meter } from './servers/metered-broker.js'
 
-export type ServerKind = 'broker' | 'floor once' | 'floor kept' | 'floor twice'
+export type FloorKind = 'floor once' | 'floor kept' | 'floor twice' | 'floor fan-out' | 'floor idle'
+export type ServerKind = 'broker' | 'metered broker' | FloorKind
 
-/** What each floor writes: a ring of one segment, a file that holds the whole run, or a ring and new files. */
-const FLOOR_ARGUMENTS: Readonly<Record<Exclude<ServerKind, 'broker'>, readonly string[]>> = {
-  'floor once': ['once'],
-  'floor kept': ['once', '8192'],
-  'floor twice': ['twice'],
+/** Settings as flags, for example `{ 'chunk-bytes': '4KiB' }`; of a broker only. */
+export type Flags = Readonly<Record<string, string>>
+
+const script = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const floor = script('./floor.js')
+/** The first three differ in what they write: a ring of one segment, a file that holds the whole run, a ring and new files. */
+const COMMANDS: Readonly<Record<ServerKind, (directory: string) => readonly string[]>> = {
+  broker: (directory) => [
+    script('../../broker/millrace.cjs'),
+    'start',
+    '--port',
+    '0',
+    '--data-dir',
+    directory,
+  ],
+  'metered broker': (directory) => [script('./servers/metered-broker.js'), directory],
+  'floor once': (directory) => [floor, directory, 'once'],
+  'floor kept': (directory) => [floor, directory, 'once', '8192'],
+  'floor twice': (directory) => [floor, directory, 'twice'],
+  'floor fan-out': (directory) => [script('./servers/fan-out-floor.js'), directory],
+  'floor idle': () => [script('./servers/idle-floor.js')],
 }
 
-const broker = fileURLToPath(new URL('../../broker/millrace.cjs', import.meta.url))
-const floor = fileURLToPath(new URL('./floor.js', import.meta.url))
-
-/** A broker or a floor in a process of its own, with an empty directory. */
+/** A broker or a floor in a process of its own. */
 export class ServerProcess {
   readonly url: string
   readonly directory: string
+  /** From the start of the process to the moment it takes connections, Node's own start included. */
+  readonly startMs: number
   readonly #child: ChildProcess
 
-  private constructor(child: ChildProcess, url: string, directory: string) {
+  private constructor(child: ChildProcess, options: { url: string; directory: string; startMs: number }) {
     this.#child = child
-    this.url = url
-    this.directory = directory
+    this.url = options.url
+    this.directory = options.directory
+    this.startMs = options.startMs
   }
 
-  static async start(kind: ServerKind, directory: string): Promise<ServerProcess> {
+  static async start(kind: ServerKind, directory: string, flags: Flags = {}): Promise<ServerProcess> {
     await mkdir(directory, { recursive: true })
-    const args =
-      kind === 'broker'
-        ? [broker, 'start', '--port', '0', '--data-dir', directory]
-        : [floor, directory, ...FLOOR_ARGUMENTS[kind]]
+    const args = [
+      ...COMMANDS[kind](directory),
+      ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]),
+    ]
     // The same pool for both: the broker sets it for itself.
     const env = { ...process.env, UV_THREADPOOL_SIZE: '8' }
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env })
+    const startedMs = performance.now()
+    const child = spawn(process.execPath, args, {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'inherit', ...(kind === 'metered broker' ? (['ipc'] as const) : [])],
+      env,
+    })
+    endWithUs(child)
     let output = ''
     const port = await new Promise<string>((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`${kind} ended with ${code}: ${output}`)))
@@ -46,7 +71,19 @@ export class ServerProcess {
         if (found?.[1] !== undefined) resolve(found[1])
       })
     })
-    return new ServerProcess(child, `ws://127.0.0.1:${port}`, directory)
+    const startMs = performance.now() - startedMs
+    return new ServerProcess(child, { url: `ws://127.0.0.1:${port}`, directory, startMs })
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  /** Of a metered broker. */
+  async meter(): Promise<Meter> {
+    const answered = once(this.#child, 'message')
+    this.#child.send('meter')
+    return (await answered)[0] as Meter
   }
 
   /** Bytes of the files in one folder of its directory. */
@@ -60,9 +97,48 @@ export class ServerProcess {
   }
 
   async stop(): Promise<void> {
-    if (this.#child.exitCode !== null) return
+    await this.#end('SIGTERM')
+  }
+
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL')
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     const exited = once(this.#child, 'exit')
-    this.#child.kill('SIGTERM')
+    this.#child.kill(signal)
     await exited
+  }
+}
+
+/** A server for the length of `use`, in a directory that is empty before and gone after. */
+export async function withServer<T>(
+  kind: ServerKind,
+  directory: string,
+  use: (server: ServerProcess) => Promise<T>,
+  flags: Flags = {},
+): Promise<T> {
+  const place = join(directory, kind.replaceAll(' ', '-'))
+  await rm(place, { recursive: true, force: true })
+  try {
+    return await withServerOn(kind, place, use, flags)
+  } finally {
+    await rm(place, { recursive: true, force: true })
+  }
+}
+
+/** A server for the length of `use`, on what is in the directory; that stays. */
+export async function withServerOn<T>(
+  kind: ServerKind,
+  directory: string,
+  use: (server: ServerProcess) => Promise<T>,
+  flags: Flags = {},
+): Promise<T> {
+  const server = await ServerProcess.start(kind, directory, flags)
+  try {
+    return await use(server)
+  } finally {
+    await server.stop()
   }
 }

@@ -59,6 +59,9 @@ describe('the layer check', () => {
       'broker/broker.ts': `import './shard/append.js'\nimport fastify from 'fastify'`,
       'broker/cli/produce.ts': `import { connect } from '../../client/connection.js'`,
       'broker/main.ts': `import './broker.js'\nimport('./cli/produce.js')`,
+      'load/k6/session.ts': `import { crc32 } from '#crc32'\nimport '../../protocol/frame.js'`,
+      'load/k6/runtime/metrics.ts': `import { Trend } from 'k6/metrics'\nimport '../session.js'`,
+      'load/k6/runner.ts': `import { spawn } from 'node:child_process'\nimport './session.js'`,
       'load/bench.ts': `import { chromium } from 'playwright-core'\nimport '../broker/broker.js'`,
     }
     expect(violationsOf(sample)).toEqual([])
@@ -110,6 +113,28 @@ describe('the layer check', () => {
       'the client importing another package',
       { 'client/platform/gzip-node.ts': `import pino from 'pino'` },
       'client/platform/gzip-node.ts imports pino: client imports no package but msgpackr',
+    ],
+    [
+      'what k6 loads importing node:',
+      { 'load/k6/runtime/a.ts': `import { readFileSync } from 'node:fs'` },
+      'load/k6/runtime/a.ts imports node:fs: ' +
+        'what k6 loads imports only modules of k6, and those only in load/k6/runtime',
+    ],
+    [
+      'what k6 loads importing modules of k6 outside its runtime files',
+      { 'load/k6/reader.ts': `import { Trend } from 'k6/metrics'` },
+      'load/k6/reader.ts imports k6/metrics: ' +
+        'what k6 loads imports only modules of k6, and those only in load/k6/runtime',
+    ],
+    [
+      'what k6 loads importing what runs in Node',
+      { 'load/k6/reader.ts': `import './runner.js'`, 'load/k6/runner.ts': '' },
+      'load/k6/reader.ts imports ./runner.js: what k6 loads imports only itself and protocol',
+    ],
+    [
+      'what k6 loads importing the client',
+      { 'load/k6/reader.ts': `import '../../client/b.js'`, 'client/b.ts': '' },
+      'load/k6/reader.ts imports ../../client/b.js: what k6 loads imports only itself and protocol',
     ],
     [
       'the broker importing the client outside its CLI',

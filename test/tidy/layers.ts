@@ -28,6 +28,10 @@ const BROKER_LAYERS: readonly (readonly string[])[] = [
 
 const NODE_PLATFORM_FILE = /^(protocol|client)\/platform\/.+-node\.ts$/
 
+/** These files of load/k6 run in Node; the others are what k6 loads, whose engine has neither Node's modules nor packages. */
+const NODE_FILE_OF_K6 = /^load\/k6\/(main|runner|bundle)\.ts$/
+const isLoadedByK6 = (path: string): boolean => path.startsWith('load/k6/') && !NODE_FILE_OF_K6.test(path)
+
 /** Every breach of the layering, each as one line that names the file and the rule. */
 export function layerViolations(sources: SourceTree, surroundings: Surroundings): string[] {
   const imports = importsOf(sources, surroundings.ownNames)
@@ -70,6 +74,10 @@ function ruleAgainst(from: string, target: string): string | undefined {
     case 'client':
       return to === 'client' || to === 'protocol' ? undefined : 'client imports only itself and protocol'
     case 'load':
+      if (isLoadedByK6(from)) {
+        const isPortable = to === 'protocol' || isLoadedByK6(target)
+        return isPortable ? undefined : 'what k6 loads imports only itself and protocol'
+      }
       return to === 'test' || to === 'examples' ? 'load imports neither tests nor examples' : undefined
     default:
       return ruleInBroker({ from, target, to })
@@ -106,6 +114,12 @@ function ruleAgainstPackage(edge: {
   dependencies: readonly string[]
 }): string | undefined {
   const { folder, from, specifier, dependencies } = edge
+  if (isLoadedByK6(from)) {
+    const isGlue = from.startsWith('load/k6/runtime/')
+    return isGlue && specifier.startsWith('k6/')
+      ? undefined
+      : 'what k6 loads imports only modules of k6, and those only in load/k6/runtime'
+  }
   if (folder === 'load') return undefined
   const name = packageName(specifier)
   if (folder === 'broker') {

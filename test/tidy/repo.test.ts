@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { readSources, root } from './source-files.js'
 
 const SOURCE_FOLDERS = ['protocol', 'client', 'broker', 'load', 'scripts', 'examples']
+/** Where packages are installed: Millrace's own, and the clients of the brokers it is compared with. */
+const PACKAGE_FOLDERS = ['.', 'load/peers']
 const SOURCE_LINES_MAX = 400
 /** Source files that are long for a reason; the reason stands beside the path. */
 const LONG_FILES: readonly string[] = []
@@ -87,21 +89,26 @@ describe('the repository', () => {
     expect(files?.filter(isStray)).toEqual([])
   })
 
-  it('names no package registry in its lockfile', () => {
-    expect(registryTraces(readFileSync(join(root, 'package-lock.json'), 'utf8'))).toEqual([])
+  it.each(PACKAGE_FOLDERS)('names no package registry in the lockfile of %s', (folder) => {
+    expect(registryTraces(readFileSync(join(root, folder, 'package-lock.json'), 'utf8'))).toEqual([])
   })
 
-  it('locks the optional packages of every platform', () => {
-    const lockfile = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lockfile
+  it.each(PACKAGE_FOLDERS)('locks the optional packages of every platform in %s', (folder) => {
+    const lockfile = JSON.parse(readFileSync(join(root, folder, 'package-lock.json'), 'utf8')) as Lockfile
     expect(missingPlatformPackages(lockfile)).toEqual([])
   })
 
   it('explains every dependency in one line', () => {
-    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, object>
-    const names = Object.keys({
-      ...manifest.dependencies,
-      ...manifest.optionalDependencies,
-      ...manifest.devDependencies,
+    const names = PACKAGE_FOLDERS.flatMap((folder) => {
+      const manifest = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Record<
+        string,
+        object
+      >
+      return Object.keys({
+        ...manifest.dependencies,
+        ...manifest.optionalDependencies,
+        ...manifest.devDependencies,
+      })
     })
     expect(names.length).toBeGreaterThan(0)
     expect(documentationGaps(names, readFileSync(join(root, 'docs/DEPENDENCIES.md'), 'utf8'))).toEqual([])

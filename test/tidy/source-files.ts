@@ -10,6 +10,8 @@ export function readSources(folders: readonly string[]): Map<string, string> {
     if (!existsSync(join(root, folder))) continue
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       const path = `${folder}/${file.replaceAll('\\', '/')}`
+      // load/peers has packages of its own.
+      if (path.includes('/node_modules/')) continue
       if (/\.(ts|js|mjs)$/.test(path)) sources.set(path, readFileSync(join(root, path), 'utf8'))
     }
   }

@@ -1,0 +1,3 @@
+import { load } from '../runtime/load.js'
+
+export const { options, produce, read, work, connect } = load('soak')
