@@ -1,8 +1,10 @@
 /**
- * `npm run bench:dedup`: what dedup ids cost. Two runs in turn, each on a new broker with one topic of one partition; one
- * with a new id on every record, one without any. All else is the same: PRODUCE_CHECKED, records and batches, eight under
- * way. What ids cost is thus all of it: 16 bytes more a record on the network and in the WAL, checks, look-ups in an index
- * that grows from nothing to all of the run's ids, its manifest rows; through the client also hashing.
+ * `npm run bench:dedup`: what dedup ids cost. Three runs in turn, each on a new broker with one topic of one partition:
+ * records without ids, the same with 16 bytes more in each value, and the same as the first with a new id on each. All else
+ * is the same: PRODUCE_CHECKED, records a batch, eight batches under way. Against the first, ids cost all that they cost: 16
+ * bytes more a record on the network and on disk, checks, look-ups in an index that grows from nothing to all of the run's
+ * ids, its manifest rows; through the client also hashing. Against the second, which moves and stores as many bytes, it is
+ * the price of the index alone.
  *
  * Bare frames are made ready while the one before is under way, in memory that is used again. How busy the load process
  * was is printed beside: near 100 % it is what was measured, and not the broker.
@@ -14,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { crc32 } from '#crc32'
 import { connect, defineTopic, text } from '../../client/index.js'
-import { bitmapBytes, setBit } from '../../protocol/entry-section.js'
+import { bitmapBytes, DEDUP_ID_HASH_BYTES, setBit } from '../../protocol/entry-section.js'
 import { packFrame } from '../../protocol/frame.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { error, produceChecked, producedChecked } from '../../protocol/messages/index.js'
@@ -25,7 +27,7 @@ import { ServerProcess } from './server-process.js'
 
 const HELP = `npm run bench:dedup -- [--rounds N] [--directory DIR]
 
-  --rounds N       pairs of runs for each figure; default 4
+  --rounds N       runs of each kind for each figure; default 4
   --directory DIR  where the data goes, a new folder in it; default this folder. Needs about 4 GB free`
 
 const KIB = 1024
@@ -38,8 +40,14 @@ interface Run {
   readonly kind: 'frames' | 'client'
   readonly url: string
   readonly recordBytes: number
-  readonly withIds: boolean
+  readonly variant: Variant
 }
+
+type Variant = 'plain' | 'padded' | 'ids'
+const VARIANTS: readonly Variant[] = ['plain', 'padded', 'ids']
+
+const valueOf = ({ recordBytes, variant }: Pick<Run, 'recordBytes' | 'variant'>): string =>
+  'x'.repeat(recordBytes + (variant === 'padded' ? DEDUP_ID_HASH_BYTES : 0))
 
 const recordsOf = ({ kind, recordBytes }: Run): number =>
   kind === 'client' ? 1_000_000 : Math.min(RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
@@ -64,12 +72,13 @@ function startFigure(): (records: number) => Figure {
 /** Marks the bytes of ids in a frame, until they are found. */
 const ID_MARK = 0xa5
 
-/** A frame of 256 KiB that is sent again and again, with new ids each time. */
-function frameOf(topicId: TopicId, { recordBytes, withIds }: Omit<Run, 'url'>) {
-  const builder = new RecordBatchBuilder({ initialBytes: 300 * KIB })
-  const value = 'x'.repeat(recordBytes)
-  do builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
-  while (builder.bytes + recordBytes < 256 * KIB)
+/** A frame of 256 KiB, and what ids add, that is sent again and again, with new ids each time. */
+function frameOf(topicId: TopicId, run: Omit<Run, 'url'>) {
+  const withIds = run.variant === 'ids'
+  const builder = new RecordBatchBuilder({ initialBytes: 400 * KIB })
+  const value = valueOf(run)
+  for (let n = Math.floor((256 * KIB) / run.recordBytes); n > 0; n--)
+    builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   const { payload, recordCount, baseTimestamp } = builder.finish()
   const idBitmap = new Uint8Array(bitmapBytes(recordCount))
   for (let i = 0; i < recordCount; i++) setBit(idBitmap, i)
@@ -167,13 +176,13 @@ async function client(run: Run): Promise<Figure> {
   const connected = connect(run.url)
   await connected.ensureTopic(Records, { partitions: 1 })
   const producer = connected.producer(Records)
-  const value = 'x'.repeat(run.recordBytes)
+  const value = valueOf(run)
   let serial = 0
   const send = async (count: number): Promise<void> => {
     const lanes = Array.from({ length: 16 }, async () => {
       for (let n = 0; n < count / 16; n += 1_000) {
         const records = Array.from({ length: 1_000 }, () =>
-          run.withIds ? { value, dedupId: `order-${++serial}` } : { value },
+          run.variant === 'ids' ? { value, dedupId: `order-${++serial}` } : { value },
         )
         await producer.sendBatch(records)
       }
@@ -210,30 +219,34 @@ async function measure(directory: string, run: Omit<Run, 'url'>): Promise<Figure
 }
 
 async function compare(directory: string, rounds: number): Promise<void> {
-  console.log(`${'records/s (median of runs)'.padEnd(32)} without ids   with ids      cost`)
+  console.log(
+    `${'records/s (median of runs)'.padEnd(32)} without ids   16 B more     with ids      cost      of the index`,
+  )
   for (const [kind, recordBytes] of [
     ['frames', 1_000],
     ['frames', 100],
     ['client', 1_000],
     ['client', 100],
   ] as const) {
-    const [without, withIds]: [Figure[], Figure[]] = [[], []]
+    const figures: Record<Variant, Figure[]> = { plain: [], padded: [], ids: [] }
     for (let round = 0; round < rounds; round++) {
-      without.push(await measure(directory, { kind, recordBytes, withIds: false }))
-      withIds.push(await measure(directory, { kind, recordBytes, withIds: true }))
+      for (const variant of VARIANTS)
+        figures[variant].push(await measure(directory, { kind, recordBytes, variant }))
     }
     const perSecond = (figures: readonly Figure[]): number =>
       median(figures.map((figure) => figure.perSecond))
     const thousands = (count: number): string => (count / 1_000).toFixed(0)
     const cell = (figures: readonly Figure[]): string => `${thousands(perSecond(figures))} k`.padEnd(13)
-    const cost = 1 - perSecond(withIds) / perSecond(without)
+    const costBeside = (others: readonly Figure[]): string =>
+      `${(100 * (1 - perSecond(figures.ids) / perSecond(others))).toFixed(1)} %`.padEnd(9)
     const name = `${recordBytes}-byte records, ${kind === 'frames' ? 'bare frames' : 'the client'}`
-    console.log(`${name.padEnd(32)} ${cell(without)} ${cell(withIds)} ${(100 * cost).toFixed(1)} %`)
+    const cells = VARIANTS.map((variant) => cell(figures[variant])).join(' ')
+    console.log(`${name.padEnd(32)} ${cells} ${costBeside(figures.plain)} ${costBeside(figures.padded)}`)
     const runs = (figures: readonly Figure[]): string =>
       figures
         .map((figure) => `${thousands(figure.perSecond)} (${(100 * figure.busy).toFixed(0)} %)`)
         .join(' ')
-    console.log(`  runs (load busy): ${runs(without)} | ${runs(withIds)}`)
+    console.log(`  runs (load busy): ${VARIANTS.map((variant) => runs(figures[variant])).join(' | ')}`)
   }
 }
 

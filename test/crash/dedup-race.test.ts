@@ -22,28 +22,32 @@ const placeOf = ({ partition, offset }: { partition: number; offset: number }): 
 
 /**
  * Two connections race with each quarter of the ids: in the same order and in different partitions, so that a record and its
- * duplicate are often in flight at once, in one group or in two.
+ * duplicate are in flight at once, in one group or in two. They take turns in who sends first.
  */
 async function race(clients: readonly Client[]): Promise<Told[][]> {
   const pairs = CONNECTIONS / 2
   const perPair = RECORDS / CONNECTIONS
-  return await Promise.all(
-    clients.map(async (client, i) => {
-      const producer = client.producer(Work)
-      const partition = i % PARTITIONS
-      const told: Told[] = []
-      for (let n = 0; n < perPair; n += 1_000) {
-        const records = Array.from({ length: Math.min(1_000, perPair - n) }, (_, j) => {
-          const id = `${i % pairs}/${n + j}`
-          return { value: id, dedupId: id, partition: i < pairs ? partition : (partition + 1) % PARTITIONS }
-        })
-        const results: readonly SendResult[] = await producer.sendBatch(records)
-        for (const result of results) told.push({ place: placeOf(result), isDuplicate: result.duplicate })
-      }
-      await producer.close()
-      return told
-    }),
-  )
+  const producers = clients.map((client) => client.producer(Work))
+  const told: Told[][] = clients.map(() => [])
+  const send = async (i: number, { from, to }: { from: number; to: number }): Promise<void> => {
+    const partition = (i + (i < pairs ? 0 : 1)) % PARTITIONS
+    const records = Array.from({ length: to - from }, (_, j) => {
+      const id = `${i % pairs}/${from + j}`
+      return { value: id, dedupId: id, partition }
+    })
+    const results: readonly SendResult[] = (await producers[i]?.sendBatch(records)) ?? []
+    for (const result of results) told[i]?.push({ place: placeOf(result), isDuplicate: result.duplicate })
+  }
+  const racePair = async (pair: number): Promise<void> => {
+    const both = [pair, pair + pairs]
+    for (let from = 0; from < perPair; from += 1_000) {
+      await Promise.all(both.map((i) => send(i, { from, to: Math.min(from + 1_000, perPair) })))
+      both.reverse()
+    }
+  }
+  await Promise.all(Array.from({ length: pairs }, (_, pair) => racePair(pair)))
+  for (const producer of producers) await producer.close()
+  return told
 }
 
 async function killAgainAndAgain(broker: BrokerProcess, kills: number): Promise<void> {
