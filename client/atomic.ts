@@ -180,8 +180,8 @@ export class AtomicWriter {
       const { builder, ids } = writes[write] as Write
       const index = builder.count
       builder.append(record)
-      const dedupHash = record.conditions?.dedupHash ?? null
-      if (dedupHash !== null) ids.add(index, dedupHash)
+      const dedupId = record.conditions?.dedupId ?? null
+      if (dedupId !== null) ids.add(index, dedupId)
       return { write, index, timestamp: record.timestamp }
     })
     for (const { description, partition } of writes)

@@ -28,8 +28,8 @@ export interface OutgoingRecord {
 
 /** When a record is written. */
 export interface Conditions {
-  /** 16 bytes: only if no record with them was written lately. */
-  readonly dedupHash: Uint8Array | null
+  /** Only if no record with it was written lately. */
+  readonly dedupId: string | null
   /** Only if it gets this offset. */
   readonly expectedOffset: number | null
 }
@@ -133,11 +133,11 @@ export class Batch {
     this.#timestamps.push(record.timestamp)
   }
 
-  #addConditions({ dedupHash, expectedOffset }: Conditions): void {
+  #addConditions({ dedupId, expectedOffset }: Conditions): void {
     if (expectedOffset !== null) this.#expectedOffset = expectedOffset
-    if (dedupHash === null) return
+    if (dedupId === null) return
     this.#idsBuilder ??= new DedupIdsBuilder()
-    this.#idsBuilder.add(this.count, dedupHash)
+    this.#idsBuilder.add(this.count, dedupId)
   }
 
   /**

@@ -1,11 +1,11 @@
 import { bitmapBytes, DEDUP_ID_HASH_BYTES, type DedupIds, setBit } from '../protocol/entry-section.js'
 import { HARD_LIMITS } from '../protocol/limits.js'
-import { hashOfDedupId } from '../protocol/murmur3.js'
+import { writeDedupIdHash } from '../protocol/murmur3.js'
 import { isWellFormed } from './encodings.js'
 import { illegalArgument } from './errors.js'
 
-/** The 16 bytes that stand for a dedup id. Throws ILLEGAL_ARGUMENT. */
-export function checkedDedupHash(dedupId: unknown): Uint8Array {
+/** Throws ILLEGAL_ARGUMENT. */
+export function checkedDedupId(dedupId: unknown): string {
   const { dedupIdCharsMax } = HARD_LIMITS
   if (typeof dedupId !== 'string' || dedupId.length === 0 || dedupId.length > dedupIdCharsMax) {
     throw illegalArgument(`a dedupId is a text of 1 to ${dedupIdCharsMax} characters`)
@@ -13,10 +13,10 @@ export function checkedDedupHash(dedupId: unknown): Uint8Array {
   // Each lone surrogate would become the same U+FFFD, and two ids one.
   if (!isWellFormed(dedupId))
     throw illegalArgument('a dedupId has a lone surrogate, which UTF-8 cannot carry')
-  return hashOfDedupId(dedupId)
+  return dedupId
 }
 
-/** The dedup ids of a batch while it is being filled. */
+/** The dedup ids of a batch while it is being filled: 16 bytes stand for each. */
 export class DedupIdsBuilder {
   readonly #indexes: number[] = []
   #hashes = new Uint8Array(16 * DEDUP_ID_HASH_BYTES)
@@ -27,14 +27,14 @@ export class DedupIdsBuilder {
   }
 
   /** `index` is the record's in the batch; they rise. */
-  add(index: number, hash: Uint8Array): void {
+  add(index: number, dedupId: string): void {
     const at = this.bytes
     if (at === this.#hashes.length) {
       const grown = new Uint8Array(2 * at)
       grown.set(this.#hashes)
       this.#hashes = grown
     }
-    this.#hashes.set(hash, at)
+    writeDedupIdHash(dedupId, this.#hashes, at)
     this.#indexes.push(index)
   }
 

@@ -3,7 +3,7 @@ import type { Wire, WireHeaders } from '../protocol/record.js'
 import { RecordBatchBuilder } from '../protocol/records.js'
 import type { Conditions, OutgoingRecord } from './batch.js'
 import type { Clock } from './clock.js'
-import { checkedDedupHash } from './dedup-ids.js'
+import { checkedDedupId } from './dedup-ids.js'
 import { type AnyCodec, isWellFormed } from './encodings.js'
 import { illegalArgument } from './errors.js'
 import type { AnyTopic, Headers } from './topic.js'
@@ -47,7 +47,7 @@ function conditionsOf(dedupId: string | undefined, expectedOffset: number | unde
     throw illegalArgument(`expectedOffset is a whole number from 0 on, not ${expectedOffset}`)
   }
   return {
-    dedupHash: dedupId === undefined ? null : checkedDedupHash(dedupId),
+    dedupId: dedupId === undefined ? null : checkedDedupId(dedupId),
     expectedOffset: expectedOffset ?? null,
   }
 }

@@ -7,7 +7,17 @@ import { utf8 } from './utf8.js'
 
 /** 16 bytes: the four 32-bit words of the hash, each little-endian. `seed` is a uint32. */
 export function murmur3(bytes: Uint8Array, seed = 0): Uint8Array {
-  const { length } = bytes
+  const result = new Uint8Array(BLOCK_BYTES)
+  hashInto(result, 0, { bytes, length: bytes.length, seed })
+  return result
+}
+
+/** The hash of the first `length` bytes, written at `position`. */
+function hashInto(
+  target: Uint8Array,
+  position: number,
+  { bytes, length, seed }: { bytes: Uint8Array; length: number; seed: number },
+): void {
   let [a, b, c, d] = [seed | 0, seed | 0, seed | 0, seed | 0]
   const wholeBlocks = length - (length % BLOCK_BYTES)
   for (let at = 0; at < wholeBlocks; at += BLOCK_BYTES) {
@@ -18,12 +28,26 @@ export function murmur3(bytes: Uint8Array, seed = 0): Uint8Array {
   }
   if (wholeBlocks < length) {
     // A word of zeros mixes to zero: the reference's cases for 1 to 15 bytes are this one.
-    a ^= mixA(wordUntil(bytes, wholeBlocks))
-    b ^= mixB(wordUntil(bytes, wholeBlocks + 4))
-    c ^= mixC(wordUntil(bytes, wholeBlocks + 8))
-    d ^= mixD(wordUntil(bytes, wholeBlocks + 12))
+    a ^= mixA(wordUntil(bytes, wholeBlocks, length))
+    b ^= mixB(wordUntil(bytes, wholeBlocks + 4, length))
+    c ^= mixC(wordUntil(bytes, wholeBlocks + 8, length))
+    d ^= mixD(wordUntil(bytes, wholeBlocks + 12, length))
   }
-  return finished(a ^ length, b ^ length, c ^ length, d ^ length)
+  a ^= length
+  b ^= length
+  c ^= length
+  d ^= length
+  // Every lane reaches every other, before and after each is mixed: the first gets the sum, which the rest add.
+  const sum = (a + b + c + d) | 0
+  const first = avalanche(sum)
+  const second = avalanche((b + sum) | 0)
+  const third = avalanche((c + sum) | 0)
+  const fourth = avalanche((d + sum) | 0)
+  const total = (first + second + third + fourth) | 0
+  put(target, position, total)
+  put(target, position + 4, second + total)
+  put(target, position + 8, third + total)
+  put(target, position + 12, fourth + total)
 }
 
 /** Ids up to this length are read into memory that is kept; most are. */
@@ -36,10 +60,18 @@ const writeKept = utf8.writer(kept)
  * at most HARD_LIMITS.dedupIdCharsMax long, which the caller checks.
  */
 export function hashOfDedupId(id: string): Uint8Array {
+  const hash = new Uint8Array(BLOCK_BYTES)
+  writeDedupIdHash(id, hash, 0)
+  return hash
+}
+
+/** As `hashOfDedupId`, into `target` from `position` on. */
+export function writeDedupIdHash(id: string, target: Uint8Array, position: number): void {
   const { length } = id
   if (length > TEXT_CHARS_KEPT) {
     const bytes = new Uint8Array(3 * length)
-    return murmur3(bytes.subarray(0, utf8.writer(bytes)(id, 0)))
+    hashInto(target, position, { bytes, length: utf8.writer(bytes)(id, 0), seed: 0 })
+    return
   }
   let end = 0
   for (; end < length; end++) {
@@ -48,7 +80,7 @@ export function hashOfDedupId(id: string): Uint8Array {
     kept[end] = unit
   }
   if (end < length) end = writeKept(id, 0)
-  return murmur3(kept.subarray(0, end))
+  hashInto(target, position, { bytes: kept, length: end, seed: 0 })
 }
 
 const BLOCK_BYTES = 16
@@ -61,9 +93,8 @@ const D = 0xa1e38b93
 const word = (bytes: Uint8Array, at: number): number =>
   bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
 
-/** The same at the end of the bytes, with zeros behind it. */
-function wordUntil(bytes: Uint8Array, at: number): number {
-  const { length } = bytes
+/** The same before `length`, with zeros behind it. */
+function wordUntil(bytes: Uint8Array, at: number, length: number): number {
   if (at + 4 <= length) return word(bytes, at)
   let read = 0
   for (let i = length - 1; i >= at; i--) read = (read << 8) | bytes[i]!
@@ -76,22 +107,6 @@ const mixA = (value: number): number => Math.imul(rotated(Math.imul(value, A), 1
 const mixB = (value: number): number => Math.imul(rotated(Math.imul(value, B), 16), C)
 const mixC = (value: number): number => Math.imul(rotated(Math.imul(value, C), 17), D)
 const mixD = (value: number): number => Math.imul(rotated(Math.imul(value, D), 18), A)
-
-/** Every lane reaches every other, before and after each is mixed: the first gets the sum, which the rest add. */
-function finished(a: number, b: number, c: number, d: number): Uint8Array {
-  const sum = (a + b + c + d) | 0
-  const first = avalanche(sum)
-  const second = avalanche((b + sum) | 0)
-  const third = avalanche((c + sum) | 0)
-  const fourth = avalanche((d + sum) | 0)
-  const total = (first + second + third + fourth) | 0
-  const result = new Uint8Array(BLOCK_BYTES)
-  put(result, 0, total)
-  put(result, 4, second + total)
-  put(result, 8, third + total)
-  put(result, 12, fourth + total)
-  return result
-}
 
 function put(target: Uint8Array, at: number, value: number): void {
   target[at] = value

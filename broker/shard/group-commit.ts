@@ -55,8 +55,11 @@ export interface AppliedGroup {
   readonly commands: readonly (AppendCommand | Command)[]
 }
 
-/** What a write may take, so that a small request behind it does not wait long. */
+/** What a write may take; less where small requests come, and wait for it, beside large ones. */
 const GROUP_MS_MAX = 2
+const GROUP_MS_BESIDE_SMALL = 1
+/** A small batch is remembered for so many groups. */
+const SMALL_GROUPS = 32
 const GROUP_BYTES_FLOOR = 256 * 1024
 /** Batches up to this size do not wait until larger ones beside them are written. */
 const SMALL_BATCH_BYTES = 16 * 1024
@@ -81,6 +84,7 @@ export class GroupCommit {
   #lastWasProof = false
   #bytesPerMs = 512 * 1024
   #wasExpress = false
+  #groupsSinceSmall = SMALL_GROUPS
   #whenIdle: (() => void)[] = []
 
   constructor(options: GroupCommitOptions) {
@@ -264,7 +268,8 @@ export class GroupCommit {
 
   #takeAppends(group: Group): void {
     const { queue, groupBytesMax, wal } = this.#options
-    const wanted = Math.max(GROUP_BYTES_FLOOR, this.#bytesPerMs * GROUP_MS_MAX)
+    const msMax = this.#groupsSinceSmall++ < SMALL_GROUPS ? GROUP_MS_BESIDE_SMALL : GROUP_MS_MAX
+    const wanted = Math.max(GROUP_BYTES_FLOOR, this.#bytesPerMs * msMax)
     const bytesMax = Math.min(groupBytesMax, wanted, wal.groupBytesMax)
     let bytes = 0
     for (const command of group.walCommands) bytes += command.byteLength + DIRECTORY_ROW_BYTES
@@ -274,7 +279,8 @@ export class GroupCommit {
     this.#wasExpress = false
     queue.fill((item) => {
       // Small ones go ahead in a group of their own, but not twice in a row: each write has its price.
-      if (item.bytes > SMALL_BATCH_BYTES) {
+      if (item.bytes <= SMALL_BATCH_BYTES) this.#groupsSinceSmall = 0
+      else {
         if (isSmall && !isFirst && !wasExpress) {
           this.#wasExpress = true
           return undefined

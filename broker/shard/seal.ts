@@ -1,9 +1,10 @@
 import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { ClusterId } from '../../protocol/ids.js'
-import { type ChunkPieces, ChunkWriter, chunkPieces } from '../chunks/chunk-writer.js'
+import { ChunkWriter } from '../chunks/chunk-writer.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import type { Clock, Timer } from '../platform/clock.js'
+import { type DirectPieces, directPieces } from '../platform/direct-writer.js'
 import type { Disk } from '../platform/disk.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
@@ -62,7 +63,7 @@ export class Sealer {
   readonly #setAsideUntilMs = new WeakMap<PartitionState, number>()
   #chunkCounter = 0
   /** One chunk at a time is written. */
-  #pieces: ChunkPieces | undefined
+  #pieces: DirectPieces | undefined
   #running: Promise<void> | undefined
   #started = false
   #stopped = false
@@ -190,7 +191,7 @@ export class Sealer {
       this.#options
     const startedMs = performance.now()
     const chunkId = state.shardEpoch * 2 ** 32 + this.#chunkCounter++
-    this.#pieces ??= chunkPieces()
+    this.#pieces ??= directPieces()
     const writer = await ChunkWriter.create({
       disk,
       directory,

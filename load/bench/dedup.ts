@@ -3,8 +3,9 @@
  * records without ids, the same with 16 bytes more in each value, and the same as the first with a new id on each. All else
  * is the same: PRODUCE_CHECKED, records a batch, eight batches under way. Against the first, ids cost all that they cost: 16
  * bytes more a record on the network and on disk, checks, look-ups in an index that grows from nothing to all of the run's
- * ids, its manifest rows; through the client also hashing. Against the second, which moves and stores as many bytes, it is
- * the price of the index alone.
+ * ids, its manifest rows; through the client also making and hashing them. Against the second, which moves and stores as
+ * many bytes, and hashes as many ids in the client, it is the price of the index alone. The last figure is a race: eight
+ * connections, each two of which send the same ids, so that half of the records are duplicates.
  *
  * Bare frames are made ready while the one before is under way, in memory that is used again. How busy the load process
  * was is printed beside: near 100 % it is what was measured, and not the broker.
@@ -20,6 +21,7 @@ import { bitmapBytes, DEDUP_ID_HASH_BYTES, setBit } from '../../protocol/entry-s
 import { packFrame } from '../../protocol/frame.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { error, produceChecked, producedChecked } from '../../protocol/messages/index.js'
+import { writeDedupIdHash } from '../../protocol/murmur3.js'
 import { RecordBatchBuilder } from '../../protocol/records.js'
 import { correlationIdOf } from './produce-frames.js'
 import { RawConnection } from './raw-connection.js'
@@ -37,7 +39,7 @@ const RECORDS_MAX = 5_000_000
 const BYTES_MAX = 1_000_000_000
 
 interface Run {
-  readonly kind: 'frames' | 'client'
+  readonly kind: 'frames' | 'client' | 'race'
   readonly url: string
   readonly recordBytes: number
   readonly variant: Variant
@@ -46,11 +48,13 @@ interface Run {
 type Variant = 'plain' | 'padded' | 'ids'
 const VARIANTS: readonly Variant[] = ['plain', 'padded', 'ids']
 
-const valueOf = ({ recordBytes, variant }: Pick<Run, 'recordBytes' | 'variant'>): string =>
+const valueFor = ({ recordBytes, variant }: Pick<Run, 'recordBytes' | 'variant'>): string =>
   'x'.repeat(recordBytes + (variant === 'padded' ? DEDUP_ID_HASH_BYTES : 0))
 
+const NAMES = { frames: 'bare frames', client: 'the client', race: '8 clients' }
+
 const recordsOf = ({ kind, recordBytes }: Run): number =>
-  kind === 'client' ? 1_000_000 : Math.min(RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
+  kind !== 'frames' ? 1_000_000 : Math.min(RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
 
 interface Figure {
   readonly perSecond: number
@@ -76,7 +80,7 @@ const ID_MARK = 0xa5
 function frameOf(topicId: TopicId, run: Omit<Run, 'url'>) {
   const withIds = run.variant === 'ids'
   const builder = new RecordBatchBuilder({ initialBytes: 400 * KIB })
-  const value = valueOf(run)
+  const value = valueFor(run)
   for (let n = Math.floor((256 * KIB) / run.recordBytes); n > 0; n--)
     builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   const { payload, recordCount, baseTimestamp } = builder.finish()
@@ -171,29 +175,38 @@ async function frames(run: Run): Promise<Figure> {
 
 const Records = defineTopic({ name: 'bench-dedup', key: text(), value: text() })
 
-/** Through the client, which hashes the ids. */
-async function client(run: Run): Promise<Figure> {
-  const connected = connect(run.url)
-  await connected.ensureTopic(Records, { partitions: 1 })
-  const producer = connected.producer(Records)
-  const value = valueOf(run)
-  let serial = 0
-  const send = async (count: number): Promise<void> => {
-    const lanes = Array.from({ length: 16 }, async () => {
-      for (let n = 0; n < count / 16; n += 1_000) {
-        const records = Array.from({ length: 1_000 }, () =>
-          run.variant === 'ids' ? { value, dedupId: `order-${++serial}` } : { value },
-        )
-        await producer.sendBatch(records)
+const LANES = 16
+const RACING = 8
+
+/** Through one client, or through eight of which each two send the same ids. */
+async function clients(run: Run): Promise<Figure> {
+  const count = run.kind === 'race' ? RACING : 1
+  const connected = Array.from({ length: count }, () => connect(run.url))
+  await connected[0]?.ensureTopic(Records, { partitions: 1 })
+  const value = valueFor(run)
+  const hash = new Uint8Array(DEDUP_ID_HASH_BYTES)
+  const recordOf = (dedupId: string) => {
+    if (run.variant === 'ids') return { value, dedupId }
+    if (run.variant === 'padded') writeDedupIdHash(dedupId, hash, 0)
+    return { value }
+  }
+  const lanes = connected.flatMap((one, i) => {
+    const producer = one.producer(Records)
+    return Array.from({ length: LANES / count }, (_, lane) => {
+      let serial = 0
+      const name = `order-${i % Math.max(1, count / 2)}-${lane}`
+      return async (records: number): Promise<void> => {
+        for (let n = 0; n < records; n += 1_000)
+          await producer.sendBatch(Array.from({ length: 1_000 }, () => recordOf(`${name}-${++serial}`)))
       }
     })
-    await Promise.all(lanes)
-  }
+  })
+  const send = (records: number) => Promise.all(lanes.map((lane) => lane(records / LANES)))
   await send(recordsOf(run) / 10)
   const finish = startFigure()
   await send(recordsOf(run))
   const figure = finish(recordsOf(run))
-  await connected.close()
+  await Promise.all(connected.map((one) => one.close()))
   return figure
 }
 
@@ -227,6 +240,7 @@ async function compare(directory: string, rounds: number): Promise<void> {
     ['frames', 100],
     ['client', 1_000],
     ['client', 100],
+    ['race', 100],
   ] as const) {
     const figures: Record<Variant, Figure[]> = { plain: [], padded: [], ids: [] }
     for (let round = 0; round < rounds; round++) {
@@ -239,7 +253,7 @@ async function compare(directory: string, rounds: number): Promise<void> {
     const cell = (figures: readonly Figure[]): string => `${thousands(perSecond(figures))} k`.padEnd(13)
     const costBeside = (others: readonly Figure[]): string =>
       `${(100 * (1 - perSecond(figures.ids) / perSecond(others))).toFixed(1)} %`.padEnd(9)
-    const name = `${recordBytes}-byte records, ${kind === 'frames' ? 'bare frames' : 'the client'}`
+    const name = `${recordBytes}-byte records, ${NAMES[kind]}`
     const cells = VARIANTS.map((variant) => cell(figures[variant])).join(' ')
     console.log(`${name.padEnd(32)} ${cells} ${costBeside(figures.plain)} ${costBeside(figures.padded)}`)
     const runs = (figures: readonly Figure[]): string =>
@@ -262,7 +276,7 @@ if (values.help) {
   console.log(HELP)
 } else if (values.load !== undefined) {
   const run = JSON.parse(values.load) as Run
-  const figure = await (run.kind === 'frames' ? frames(run) : client(run))
+  const figure = await (run.kind === 'frames' ? frames(run) : clients(run))
   process.stdout.write(JSON.stringify(figure), () => process.exit(0))
 } else {
   const directory = join(resolve(values.directory), `millrace-bench-dedup-${process.pid}`)

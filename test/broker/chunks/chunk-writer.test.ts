@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { ChunkWriter, chunkPieces } from '../../../broker/chunks/chunk-writer.js'
+import { ChunkWriter } from '../../../broker/chunks/chunk-writer.js'
 import { verifyChunk } from '../../../broker/chunks/verify-chunk.js'
+import { directPieces } from '../../../broker/platform/direct-writer.js'
 import { DiskError } from '../../../broker/platform/disk.js'
 import { ArmedFailpoints } from '../../../broker/platform/failpoints.js'
 import { someTopicId, storedEntries, storedEntry } from '../../support/entries.js'
@@ -55,7 +56,7 @@ describe('ChunkWriter', () => {
     const disk = await someDisk(({ phase, operation }) => phase === 'begin' && operations.push(operation))
     operations.length = 0
     const entries = storedEntries([100, 9_000, 100, 2_500, 4_096 - 112])
-    await sealChunk({ disk, chunkId, pieces: chunkPieces(4_096), syncEveryBytes: 8_192 }, [{ entries }])
+    await sealChunk({ disk, chunkId, pieces: directPieces(4_096), syncEveryBytes: 8_192 }, [{ entries }])
     expect(operations.filter((each) => each === 'write').length).toBe(5)
     expect(operations.filter((each) => each === 'sync').length).toBe(3)
     expect(operations.at(-1)).toBe('syncDirectory')
