@@ -88,11 +88,11 @@ export class Checkpoint {
     return wal.files.totalBytes > walBytesMax / 2
   }
 
-  /** The next segment, and the spare that is made then, would reach the cap. */
+  /** The next segment would pass the cap. */
   #isWalFull(): boolean {
     const { wal, walBytesMax } = this.#options
     const newest = wal.files.headers.at(-1)
-    return wal.files.totalBytes + 2 * (newest?.bytes ?? 0) >= walBytesMax
+    return wal.files.totalBytes + 2 * (newest?.bytes ?? 0) > walBytesMax
   }
 
   /** A whole WAL segment holds nothing unsealed any more: a round would recycle it. */

@@ -207,6 +207,7 @@ export class Shard {
         segmentBytes: limits.walSegmentBytes,
         sparesMax: limits.spareWalSegments,
         keptBytesMax: limits.walBytesMax / 2,
+        bytesMax: limits.walBytesMax,
         slabs,
         failpoints,
         metrics,

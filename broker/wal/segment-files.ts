@@ -29,24 +29,30 @@ export class SegmentFiles {
   readonly #segmentBytes: number
   readonly #sparesMax: number
   readonly #keptBytesMax: number
+  readonly #bytesMax: number
   readonly #segments = new Map<number, OpenSegment>()
   #spares: string[] = []
   #nextSpare = 1
   #preparing: Promise<void> | undefined
 
-  /** `keptBytesMax`: trimmed segments become spares, beyond `sparesMax` too, while the files together have less. */
+  /**
+   * `keptBytesMax`: trimmed segments become spares, beyond `sparesMax` too, while the files together have less.
+   * `bytesMax`: no spare is kept or made ahead that brings them to it.
+   */
   constructor(options: {
     disk: Disk
     directory: string
     segmentBytes: number
     sparesMax: number
     keptBytesMax?: number
+    bytesMax?: number
   }) {
     this.#disk = options.disk
     this.directory = options.directory
     this.#segmentBytes = options.segmentBytes
     this.#sparesMax = options.sparesMax
     this.#keptBytesMax = options.keptBytesMax ?? 0
+    this.#bytesMax = options.bytesMax ?? Number.POSITIVE_INFINITY
   }
 
   path(number: number): string {
@@ -139,7 +145,7 @@ export class SegmentFiles {
    * trimmed: recycling one costs nothing, and making one writes as much as the WAL itself.
    */
   restock(): Promise<void> {
-    if (this.#spares.length >= this.#sparesMax / 2) return Promise.resolve()
+    if (this.#spares.length >= this.#sparesMax / 2 || this.#isStockFull) return Promise.resolve()
     return this.prepareSpare()
   }
 
@@ -150,8 +156,9 @@ export class SegmentFiles {
   get #isStockFull(): boolean {
     const coming = this.#preparing === undefined ? 0 : 1
     const count = this.#spares.length + coming
-    if (count < this.#sparesMax) return false
-    return this.totalBytes + (count + 1) * this.#segmentBytes > this.#keptBytesMax
+    const bytes = this.totalBytes + (count + 1) * this.#segmentBytes
+    if (bytes >= this.#bytesMax) return true
+    return count >= this.#sparesMax && bytes > this.#keptBytesMax
   }
 
   /** Writes one spare of zeros: an O_DSYNC write into written space costs half of one that makes the file grow. */

@@ -30,6 +30,7 @@ export interface WalOptions {
   readonly segmentBytes: number
   readonly sparesMax: number
   readonly keptBytesMax?: number
+  readonly bytesMax?: number
   readonly slabs: SlabPool
   readonly random: Random
   readonly failpoints: Failpoints

@@ -18,11 +18,14 @@ const headerOf = (number: number): SegmentHeader => ({
 })
 
 async function segmentFiles(
-  options: { sparesMax?: number; keptBytesMax?: number; disk?: SimulatedDisk } = {},
+  options: { sparesMax?: number; keptBytesMax?: number; bytesMax?: number; disk?: SimulatedDisk } = {},
 ): Promise<{ disk: SimulatedDisk; files: SegmentFiles }> {
-  const { disk = new SimulatedDisk(), sparesMax = 1, keptBytesMax = 0 } = options
+  const { disk = new SimulatedDisk(), sparesMax = 1, keptBytesMax = 0, ...bounds } = options
   await disk.makeDirectory(directory)
-  return { disk, files: new SegmentFiles({ disk, directory, segmentBytes, sparesMax, keptBytesMax }) }
+  return {
+    disk,
+    files: new SegmentFiles({ ...bounds, disk, directory, segmentBytes, sparesMax, keptBytesMax }),
+  }
 }
 
 const turns = async (count: number): Promise<void> => {
@@ -165,6 +168,22 @@ describe('SegmentFiles', () => {
     next.add(headerOf(9))
     await next.adoptSpares()
     expect(await disk.list(directory)).toHaveLength(6)
+  })
+
+  it('makes no spare ahead, and keeps none, that would bring the files to their cap', async () => {
+    const { disk, files } = await segmentFiles({ sparesMax: 2, bytesMax: 4 * segmentBytes })
+    for (const number of [1, 2, 3]) {
+      await files.create(headerOf(number))
+      await files.restock()
+    }
+    expect(await disk.list(directory)).toHaveLength(3)
+    await files.retire(1)
+    await files.retire(2)
+    expect(await disk.list(directory)).toHaveLength(3)
+    await files.create(headerOf(4))
+    await files.create(headerOf(5))
+    await files.restock()
+    expect(await disk.list(directory)).toHaveLength(3)
   })
 
   it('leaves no half-made spare when the disk is full, and makes one when there is room', async () => {
