@@ -90,6 +90,11 @@ export class ConsumerMembership implements LinkWatcher, MemberTarget {
     return { link: this.#link, groupId: this.#groupId, memberId: this.memberId }
   }
 
+  /** The broker takes it for a member, or is about to: there is something to leave. */
+  get isKnown(): boolean {
+    return !this.#isOver && this.#link !== undefined && this.#attempt > 0
+  }
+
   /** Of the group, after the first join. */
   get groupId(): number {
     return this.#groupId

@@ -282,7 +282,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
     this.#committer.send()
     const left = this.#membership.leave().then(() => this.#closed())
     // Without acks to save, nobody has to wait for a broker that is not there.
-    if (this.#committer.isBehind || this.#membership.joined !== undefined) await left
+    if (this.#committer.isBehind || this.#membership.isKnown) await left
     if (this.#ackFailure !== undefined) throw this.#ackFailure
   }
 

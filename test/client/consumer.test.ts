@@ -421,6 +421,21 @@ describe('leaving the loop', () => {
     expect(group().members.size).toBe(0)
   })
 
+  it('while it is being taken in leaves no member behind', async () => {
+    broker.script = onRequest('JOIN_GROUP', async () => {
+      await sleep(50)
+      return undefined
+    })
+    const consumer = consume(Lines)
+    const { done } = follow(consumer)
+    await eventually(() => broker.countOf('JOIN_GROUP')).toBe(1)
+    await consumer.close()
+    await done
+    expect(group().members.size).toBe(0)
+    await client.close()
+    expect(broker.countOf('LEAVE_GROUP')).toBe(1)
+  })
+
   it('by closing the client throws CLOSED, with what was acknowledged sent', async () => {
     await write(numbered(3))
     const { records, done } = follow(consume(Lines, { ackIntervalMs: 60_000 }))

@@ -38,10 +38,10 @@ async function produce(name: string, values: readonly unknown[], partitions?: nu
   await producer.close()
 }
 
-/** Where the group is in partition 0 of its only topic; undefined as long as there is no such group. */
+/** Where the group is in partition 0 of its only topic; undefined as long as it has no cursor there. */
 const position = (group: string): Promise<number | undefined> =>
   client.groups.describe(group).then(
-    ({ partitions: [first] }) => first?.position,
+    ({ partitions: [first] }) => (first?.hasCursor ? first.position : undefined),
     () => undefined,
   )
 
