@@ -75,6 +75,7 @@ export class RunningQueue implements PartitionOwner {
   /** Topics of the partitions that are about to be at work. */
   readonly opening: TopicId[] = []
   #isAllotting = false
+  #isStopped = false
   /** Members that are about to be taken in. */
   joining = 0
 
@@ -114,7 +115,7 @@ export class RunningQueue implements PartitionOwner {
 
   /** Makes sure that all partitions of these topics are at work. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP, LIMIT_REACHED. */
   async open(topicIds: readonly TopicId[], ifNoCursor: IfNoCursor): Promise<void> {
-    const places = topicIds.flatMap((topicId) => {
+    const places = [...new Set(topicIds)].flatMap((topicId) => {
       // Replayed dead letters are jobs like all others, and older than any member.
       const retry = this.#retryTopicOf(topicId)
       const retries = retry === undefined ? [] : this.#placesOf(retry, 'earliest')
@@ -140,6 +141,7 @@ export class RunningQueue implements PartitionOwner {
         await this.#environment.shard.groups.openQueues(this.groupId, some)
       }
       // Another one may have opened some of them meanwhile.
+      if (this.#isStopped) return
       for (const { topicId, partition } of idle.filter(isIdle)) this.#start(partOf(topicId, partition))
     } finally {
       for (const topicId of topics) this.opening.splice(this.opening.indexOf(topicId), 1)
@@ -276,6 +278,7 @@ export class RunningQueue implements PartitionOwner {
   }
 
   stop(reason: MillraceError): void {
+    this.#isStopped = true
     for (const partition of this.#partitions.values()) partition.stop(reason)
     this.#partitions.clear()
   }

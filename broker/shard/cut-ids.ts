@@ -96,7 +96,10 @@ export class CutIds {
    * The duplicates in a batch that an idempotent producer sends again and that was written at `baseOffset`; null for
    * none. An id that the index forgot since counts as written with the batch.
    */
-  ofRetry(batch: BatchWithIds, at: { baseOffset: number; time: number }): readonly DuplicateRecord[] | null {
+  ofRetry(
+    batch: BatchWithIds,
+    at: { baseOffset: number; time: number; isInGroup: boolean },
+  ): readonly DuplicateRecord[] | null {
     const table = this.#state.dedup.topic(batch.topicId)
     if (table === undefined) return null
     const chunk = this.#chunk
@@ -105,9 +108,12 @@ export class CutIds {
     while (chunk.next()) {
       table.find(chunk, at.time)
       for (let i = 0; i < chunk.count; i++) {
-        if (chunk.found[i]! < 0) continue
+        const position = chunk.found[i]!
+        if (position < 0) continue
+        // Of an answer that waits for no group, nothing may be said that is not on disk yet.
+        if (!at.isInGroup && table.isPending(position)) continue
         const index = chunk.records[i]!
-        const place = table.place(chunk.found[i]!)
+        const place = table.place(position)
         if (place.partition !== batch.partition || place.offset !== at.baseOffset + index)
           duplicates.push({ index, ...place })
       }

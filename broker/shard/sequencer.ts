@@ -169,7 +169,11 @@ export class Sequencer {
   /** A batch that its producer sends again: some of its records may have been duplicates at the first time already. */
   #retried(batch: BatchWithIds, earlier: Earlier, at: CutPlace): Sequenced {
     const { baseOffset } = earlier.ack
-    const duplicates = this.ids.ofRetry(batch, { baseOffset, time: at.time })
+    const duplicates = this.ids.ofRetry(batch, {
+      baseOffset,
+      time: at.time,
+      isInGroup: earlier.kind === 'duplicateInGroup',
+    })
     return { kind: earlier.kind, ack: { ...earlier.ack, duplicates } }
   }
 
