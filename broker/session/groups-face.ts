@@ -1,6 +1,6 @@
 import type { Ack } from '../../protocol/messages/ack.js'
 import type { DeadLetter, DlqPurge, DlqReplay } from '../../protocol/messages/dead-letter.js'
-import type { GroupAssignment, GroupJoined, GroupRevoked, JoinGroup } from '../../protocol/messages/group.js'
+import type { GroupJoined, GroupRevoked, JoinGroup } from '../../protocol/messages/group.js'
 import type {
   CursorsReset,
   DeleteGroup,
@@ -10,18 +10,12 @@ import type {
   ListGroups,
   ResetCursors,
 } from '../../protocol/messages/group-admin.js'
-import type {
-  QueueCredit,
-  QueueDeliver,
-  QueueSettle,
-  QueueSettled,
-  QueueStarted,
-} from '../../protocol/messages/queue.js'
+import type { QueueCredit, QueueSettle, QueueSettled, QueueStarted } from '../../protocol/messages/queue.js'
+import type { MemberLink, Membership } from '../groups/member-link.js'
 
 type Body<Message> = Omit<Message, 'correlationId'>
 
-/** A member, as its frames name it. */
-export type Membership = Pick<Ack, 'groupId' | 'memberId'>
+export type { MemberLink, Membership }
 
 /** Items of a request that were refused, by their index in it; the others are durable. */
 export type Refusals = readonly { readonly index: number; readonly code: string }[]
@@ -48,27 +42,4 @@ export interface GroupsFace {
   deleteGroup(args: Body<DeleteGroup>): Promise<void>
   dlqReplay(args: Body<DlqReplay>): Promise<{ replayed: number; left: number }>
   dlqPurge(args: Body<DlqPurge>): Promise<{ records: number }>
-}
-
-/** One member on one connection: the way back to it. Nothing may be sent through it once it is closed. */
-export interface MemberLink {
-  /** For people: the client's name in HELLO. */
-  readonly clientName: string
-  /** What is the member's from now on, and what it is to hand back. */
-  assign(message: Omit<GroupAssignment, keyof Membership>): void
-  /** The member is out. The connection stays. */
-  end(reason: { code: string; message: string; retriable: boolean }): void
-  /**
-   * Sends jobs in their turn among what else the connection gets; `release` is called once, when the payloads are sent
-   * or will not be.
-   */
-  deliver(
-    message: Omit<QueueDeliver, keyof Membership | 'payloads'>,
-    payloads: readonly Uint8Array[],
-    release: () => void,
-  ): void
-  /** Since the peer was last heard, milliseconds; 0 while the broker itself does not read from the connection. */
-  silentMs(): number
-  /** Calls back once, when the connection is gone. */
-  whenClosed(closed: () => void): void
 }

@@ -15,7 +15,6 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
-import { crc32 } from '#crc32'
 import { connect, defineTopic, text } from '../../client/index.js'
 import { bitmapBytes, DEDUP_ID_HASH_BYTES, setBit } from '../../protocol/entry-section.js'
 import { packFrame } from '../../protocol/frame.js'
@@ -23,8 +22,10 @@ import type { TopicId } from '../../protocol/ids.js'
 import { error, produceChecked, producedChecked } from '../../protocol/messages/index.js'
 import { writeDedupIdHash } from '../../protocol/murmur3.js'
 import { RecordBatchBuilder } from '../../protocol/records.js'
+import { plainBatch } from './plain-batch.js'
 import { correlationIdOf } from './produce-frames.js'
 import { RawConnection } from './raw-connection.js'
+import { median } from './series.js'
 import { ServerProcess } from './server-process.js'
 
 const HELP = `npm run bench:dedup -- [--rounds N] [--directory DIR]
@@ -83,7 +84,8 @@ function frameOf(topicId: TopicId, run: Omit<Run, 'url'>) {
   const value = valueFor(run)
   for (let n = Math.floor((256 * KIB) / run.recordBytes); n > 0; n--)
     builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
-  const { payload, recordCount, baseTimestamp } = builder.finish()
+  const batch = plainBatch(builder)
+  const { recordCount } = batch
   const idBitmap = new Uint8Array(bitmapBytes(recordCount))
   for (let i = 0; i < recordCount; i++) setBit(idBitmap, i)
   const ids = new Int32Array(4 * recordCount)
@@ -94,18 +96,10 @@ function frameOf(topicId: TopicId, run: Omit<Run, 'url'>) {
         correlationId: correlationIdOf(0),
         topicId,
         partition: 0,
-        producerId: null,
-        producerEpoch: 0,
-        baseSequence: 0,
-        attributes: 0,
-        baseTimestamp,
-        recordCount,
-        inflatedBytes: payload.length,
-        payloadCrc: crc32(payload),
+        ...batch,
         expectedOffset: null,
         idBitmap: withIds ? idBitmap : null,
         ids: withIds ? idBytes.fill(ID_MARK) : null,
-        payload,
       }),
     ),
   )
@@ -208,11 +202,6 @@ async function clients(run: Run): Promise<Figure> {
   const figure = finish(recordsOf(run))
   await Promise.all(connected.map((one) => one.close()))
   return figure
-}
-
-const median = (numbers: readonly number[]): number => {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  return ((sorted[(sorted.length - 1) >> 1] ?? 0) + (sorted[sorted.length >> 1] ?? 0)) / 2
 }
 
 async function measure(directory: string, run: Omit<Run, 'url'>): Promise<Figure> {

@@ -1,8 +1,8 @@
-import { crc32 } from '#crc32'
 import { packFrame } from '../../protocol/frame.js'
 import type { TopicId } from '../../protocol/ids.js'
 import { produce } from '../../protocol/messages/index.js'
 import { RecordBatchBuilder } from '../../protocol/records.js'
+import { plainBatch } from './plain-batch.js'
 
 interface Frame {
   readonly bytes: Uint8Array
@@ -44,21 +44,12 @@ export class ProduceFrames {
 const FIRST_WIDE_ID = 0x10000
 
 function frameOf(options: FrameOptions, seed: number): Frame {
-  const { payload, recordCount, baseTimestamp } = batchOf(options, seed)
   const bytes = packFrame(
     produce.write({
       correlationId: FIRST_WIDE_ID,
       topicId: options.topicId,
       partition: seed % (options.partitions ?? 1),
-      producerId: null,
-      producerEpoch: 0,
-      baseSequence: 0,
-      attributes: 0,
-      baseTimestamp,
-      recordCount,
-      inflatedBytes: payload.length,
-      payloadCrc: crc32(payload),
-      payload,
+      ...batchOf(options, seed),
     }),
   )
   const correlationAt = bytes.indexOf(0xce) + 1
@@ -70,8 +61,7 @@ function batchOf({ batchBytes, recordBytes }: { batchBytes: number; recordBytes:
   const value = String.fromCharCode(97 + (seed % 26)).repeat(recordBytes)
   do builder.append({ key: null, value, timestamp: 1_700_000_000_000 })
   while (builder.bytes + recordBytes < batchBytes)
-  const { payload, recordCount, baseTimestamp } = builder.finish()
-  return { payload: payload.slice(), recordCount, baseTimestamp }
+  return plainBatch(builder)
 }
 
 export const correlationIdOf = (index: number): number => FIRST_WIDE_ID + index

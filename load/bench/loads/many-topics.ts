@@ -1,6 +1,6 @@
-import { crc32 } from '#crc32'
 import { error, produce, produced } from '../../../protocol/messages/index.js'
 import { RecordBatchBuilder } from '../../../protocol/records.js'
+import { plainBatch } from '../plain-batch.js'
 import { RawConnection } from '../raw-connection.js'
 
 export interface ManyTopicsRequest {
@@ -14,19 +14,7 @@ const CONNECTIONS = 64
 export async function manyTopics({ url, topics }: ManyTopicsRequest): Promise<void> {
   const builder = new RecordBatchBuilder({ initialBytes: 200 })
   builder.append({ key: null, value: 'x'.repeat(100), timestamp: 1_700_000_000_000 })
-  const { payload, recordCount, baseTimestamp } = builder.finish()
-  const batch = {
-    partition: 0,
-    producerId: null,
-    producerEpoch: 0,
-    baseSequence: 0,
-    attributes: 0,
-    baseTimestamp,
-    recordCount,
-    inflatedBytes: payload.length,
-    payloadCrc: crc32(payload),
-    payload: payload.slice(),
-  }
+  const batch = { partition: 0, ...plainBatch(builder) }
   let next = 0
   const work = async (): Promise<void> => {
     const connection = await RawConnection.open(url)
