@@ -170,7 +170,7 @@ export class AtomicWriter {
       const partition = this.#partitionOf(record, records[i]?.partition, description)
       refuseTooLarge(record, this.#limits.recordBytesMax)
       const key = `${description.topicId}/${partition}`
-      const expectedOffset = record.conditions?.expectedOffset ?? null
+      const expectedOffset = record.expectedOffset
       let write = expectedOffset === null ? latest.get(key) : undefined
       if (write === undefined) {
         const parts = { builder: new RecordBatchBuilder({ initialBytes: 256 }), ids: new DedupIdsBuilder() }
@@ -180,7 +180,7 @@ export class AtomicWriter {
       const { builder, ids } = writes[write] as Write
       const index = builder.count
       builder.append(record)
-      const dedupId = record.conditions?.dedupId ?? null
+      const dedupId = record.dedupId
       if (dedupId !== null) ids.add(index, dedupId)
       return { write, index, timestamp: record.timestamp }
     })

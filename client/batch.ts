@@ -22,15 +22,9 @@ export interface OutgoingRecord {
   readonly value: Wire
   readonly headers: WireHeaders | null
   readonly timestamp: number
-  /** null for most: it is written whatever the log holds. */
-  readonly conditions: Conditions | null
-}
-
-/** When a record is written. */
-export interface Conditions {
-  /** Only if no record with it was written lately. */
+  /** It is written only if no record with this id was written lately. */
   readonly dedupId: string | null
-  /** Only if it gets this offset. */
+  /** It is written only if it gets this offset. */
   readonly expectedOffset: number | null
 }
 
@@ -127,15 +121,14 @@ export class Batch {
   /** Throws ILLEGAL_ARGUMENT; then nothing was added. */
   append(record: OutgoingRecord, settler: Settler, index: number): void {
     this.#builder?.append(record)
-    if (record.conditions !== null) this.#addConditions(record.conditions)
+    if (record.expectedOffset !== null) this.#expectedOffset = record.expectedOffset
+    if (record.dedupId !== null) this.#addId(record.dedupId)
     this.#settlers.push(settler)
     this.#indexes.push(index)
     this.#timestamps.push(record.timestamp)
   }
 
-  #addConditions({ dedupId, expectedOffset }: Conditions): void {
-    if (expectedOffset !== null) this.#expectedOffset = expectedOffset
-    if (dedupId === null) return
+  #addId(dedupId: string): void {
     this.#idsBuilder ??= new DedupIdsBuilder()
     this.#idsBuilder.add(this.count, dedupId)
   }

@@ -96,7 +96,7 @@ export class Batcher implements BatchOwner {
 
   /** Throws ILLEGAL_ARGUMENT; then the record is nowhere. `bytes` is what the buffer was charged. */
   append(record: OutgoingRecord, settler: Settler, index: number, bytes: number): void {
-    const isAlone = record.conditions !== null && record.conditions.expectedOffset !== null
+    const isAlone = record.expectedOffset !== null
     if (this.#open !== undefined && (isAlone || !this.#fits(this.#open, record))) this.#sendFull(this.#open)
     this.#open ??= this.#begin()
     const batch = this.#open

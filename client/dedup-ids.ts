@@ -16,10 +16,14 @@ export function checkedDedupId(dedupId: unknown): string {
   return dedupId
 }
 
+/** Room for so many at first, and so many times more each time that it is full. */
+const FIRST_IDS = 16
+const GROWTH = 4
+
 /** The dedup ids of a batch while it is being filled: 16 bytes stand for each. */
 export class DedupIdsBuilder {
   readonly #indexes: number[] = []
-  #hashes = new Uint8Array(16 * DEDUP_ID_HASH_BYTES)
+  #hashes = new Uint8Array(FIRST_IDS * DEDUP_ID_HASH_BYTES)
 
   /** What they add to the frame, nearly. */
   get bytes(): number {
@@ -30,7 +34,7 @@ export class DedupIdsBuilder {
   add(index: number, dedupId: string): void {
     const at = this.bytes
     if (at === this.#hashes.length) {
-      const grown = new Uint8Array(2 * at)
+      const grown = new Uint8Array(GROWTH * at)
       grown.set(this.#hashes)
       this.#hashes = grown
     }
@@ -41,6 +45,6 @@ export class DedupIdsBuilder {
   finish(recordCount: number): DedupIds {
     const bitmap = new Uint8Array(bitmapBytes(recordCount))
     for (const index of this.#indexes) setBit(bitmap, index)
-    return { bitmap, hashes: this.#hashes.slice(0, this.bytes) }
+    return { bitmap, hashes: this.#hashes.subarray(0, this.bytes) }
   }
 }

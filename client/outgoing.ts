@@ -142,7 +142,7 @@ export class Outgoing implements BatcherHost, LinkWatcher {
     const chosen = partition ?? layout.partitioner.partitionOf(record.key)
     const batcher = layout.batchers[chosen] ?? this.#newBatcher(layout, chosen)
     try {
-      if (record.conditions !== null) refuseAnyPartition(record, partition, layout.description)
+      if (record.expectedOffset !== null) refuseAnyPartition(record, partition, layout.description)
       if (batcher === undefined) throw unknownPartition(layout.description, chosen)
       batcher.append(record, settler, index, bytes)
     } catch (error) {
@@ -373,12 +373,12 @@ export class Outgoing implements BatcherHost, LinkWatcher {
 
 /** Throws ILLEGAL_ARGUMENT: an offset says nothing where any partition will do. */
 export function refuseAnyPartition(
-  { key, conditions }: OutgoingRecord,
+  { key, expectedOffset }: OutgoingRecord,
   partition: number | undefined,
   { partitions }: TopicDescription,
 ): void {
   const isAny = key === null && partition === undefined && partitions > 1
-  if (isAny && conditions !== null && conditions.expectedOffset !== null) {
+  if (isAny && expectedOffset !== null) {
     throw illegalArgument('a record with expectedOffset has a partition or a key')
   }
 }

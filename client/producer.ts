@@ -189,13 +189,12 @@ export class Producer<T extends AnyTopic = AnyTopic> implements AsyncDisposable 
     for (let i = start; i < encoded.length; i++) {
       const one = encoded[i] as OutgoingRecord
       const bytes = chargeOf(one)
-      const add = (): void => this.#outgoing.add(one, records[i]?.partition, settler, i, bytes)
       if (isAdmitted ? this.#room.tryTakeMore(bytes) : this.#room.tryTake(bytes)) {
-        add()
+        this.#outgoing.add(one, records[i]?.partition, settler, i, bytes)
         continue
       }
       const admitted = (): void => {
-        add()
+        this.#outgoing.add(one, records[i]?.partition, settler, i, bytes)
         this.#sendFrom(i + 1, encoded, records, settler, true)
       }
       const refused = (error: MillraceError): void => {
@@ -348,7 +347,8 @@ const WAITING_MAX = 100_000
 
 const closedError = (): MillraceError => new MillraceError('CLOSED', { message: 'the producer is closed' })
 
-const chargeOf = (record: OutgoingRecord): number => recordBytesMin(record) + RECORD_COST_BYTES
+const chargeOf = (record: OutgoingRecord): number =>
+  recordBytesMin(record) + (record.dedupId?.length ?? 0) + RECORD_COST_BYTES
 
 function checkedName(name: string | undefined): string | null {
   if (name === undefined) return null

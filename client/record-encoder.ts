@@ -1,7 +1,7 @@
 import { MillraceError } from '../protocol/error-codes.js'
 import type { Wire, WireHeaders } from '../protocol/record.js'
 import { RecordBatchBuilder } from '../protocol/records.js'
-import type { Conditions, OutgoingRecord } from './batch.js'
+import type { OutgoingRecord } from './batch.js'
 import type { Clock } from './clock.js'
 import { checkedDedupId } from './dedup-ids.js'
 import { type AnyCodec, isWellFormed } from './encodings.js'
@@ -28,28 +28,24 @@ export function encodedRecord(
   clock: Clock,
   expectedOffset: number | undefined = record.expectedOffset,
 ): OutgoingRecord | Promise<OutgoingRecord> {
-  const conditions =
-    record.dedupId === undefined && expectedOffset === undefined
-      ? null
-      : conditionsOf(record.dedupId, expectedOffset)
+  const dedupId = record.dedupId === undefined ? null : checkedDedupId(record.dedupId)
+  const offset = expectedOffset === undefined ? null : checkedOffset(expectedOffset)
   const timestamp = timestampOf(record.timestamp, clock)
   const headers = record.headers === undefined ? null : checkedHeaders(record.headers)
   const key = wireOf(topic.key, record.key)
   const value = wireOf(topic.value, record.value)
   if (key instanceof Promise || value instanceof Promise) {
-    return Promise.all([key, value]).then(([key, value]) => ({ key, value, headers, timestamp, conditions }))
+    const rest = { headers, timestamp, dedupId, expectedOffset: offset }
+    return Promise.all([key, value]).then(([key, value]) => ({ key, value, ...rest }))
   }
-  return { key, value, headers, timestamp, conditions }
+  return { key, value, headers, timestamp, dedupId, expectedOffset: offset }
 }
 
-function conditionsOf(dedupId: string | undefined, expectedOffset: number | undefined): Conditions {
-  if (expectedOffset !== undefined && !(Number.isSafeInteger(expectedOffset) && expectedOffset >= 0)) {
+function checkedOffset(expectedOffset: number): number {
+  if (!(Number.isSafeInteger(expectedOffset) && expectedOffset >= 0)) {
     throw illegalArgument(`expectedOffset is a whole number from 0 on, not ${expectedOffset}`)
   }
-  return {
-    dedupId: dedupId === undefined ? null : checkedDedupId(dedupId),
-    expectedOffset: expectedOffset ?? null,
-  }
+  return expectedOffset
 }
 
 function wireOf(codec: AnyCodec, value: unknown): Wire | Promise<Wire> {

@@ -84,7 +84,7 @@ function located(error: unknown, { records, firstLine }: NumberedRecords): unkno
 }
 
 function isTooLarge(record: LineRecord, recordBytesMax: number): boolean {
-  const outgoing = { ...record, headers: null, timestamp: 0, conditions: null }
+  const outgoing = { ...record, headers: null, timestamp: 0, dedupId: null, expectedOffset: null }
   try {
     refuseTooLarge(outgoing, recordBytesMax)
     return false

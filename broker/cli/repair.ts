@@ -85,6 +85,11 @@ export function describePlan(plan: RepairPlan): string {
       `${groups} (${where}): what of it stands nowhere else. Topics created or deleted and producers registered there are forgotten`,
     )
   }
+  for (const { topicId, ids } of plan.lostDedupIds) {
+    lost.push(
+      `${count(ids, 'dedup id')} of topic ${topicId}: a record that is sent again with one of them is written again`,
+    )
+  }
   for (const [topicId, records] of plan.orphans) {
     lost.push(
       `${count(records, 'record')} of topic ${topicId}, whose name and encodings were in a lost WAL group`,

@@ -9,7 +9,7 @@ import type {
   SectionRow,
   ShardRow,
 } from './rows.js'
-import { DEDUP_ID_BYTES, KEYSPACES, ROW_KINDS } from './schema.js'
+import { DEDUP_HASH_BYTES, DEDUP_PAGE_IDS, KEYSPACES, ROW_KINDS } from './schema.js'
 
 /**
  * What must hold across rows. Each row's CRC shows a changed row; these checks show rows that are missing, back from
@@ -190,7 +190,7 @@ function checkDedup({ topics, dedupBuckets, dedupPages }: ManifestContents): voi
       const row = dedupPages[next]
       if (row === undefined || row.topicId !== topicId || row.start !== start) break
       if (row.page !== page) fail('dedup page', `${name}/${row.page}`, `page ${page} before it is missing`)
-      ids += row.bytes.length / DEDUP_ID_BYTES
+      ids += row.slot === null ? row.hashes.length / DEDUP_HASH_BYTES : DEDUP_PAGE_IDS
     }
     if (ids !== count) fail('dedup bucket', name, `it has ${count} ids, and its pages hold ${ids}`)
   }

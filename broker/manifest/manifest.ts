@@ -31,11 +31,14 @@ export class Manifest {
 
   /**
    * Writes the changes in one transaction, durable when this resolves. They are encoded before this returns: what
-   * happens to the rows afterwards does not matter. Rejects with StoreFailed; nothing of the flush is kept then.
+   * happens to the rows afterwards does not matter. Rejects with StoreFailed, or with what `after` rejects with; nothing of
+   * the flush is kept then.
    */
-  async flush(changes: ManifestChanges): Promise<void> {
+  async flush(changes: ManifestChanges, options: { after?: Promise<void> } = {}): Promise<void> {
     if (this.#isCurrent === undefined) throw new Error('a manifest is loaded before it is flushed')
-    await this.#store.commit(encodeChanges(changes, { withFormat: !this.#isCurrent }))
+    const encoded = encodeChanges(changes, { withFormat: !this.#isCurrent })
+    if (options.after !== undefined) await options.after
+    await this.#store.commit(encoded)
     this.#isCurrent = true
   }
 }

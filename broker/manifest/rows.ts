@@ -229,9 +229,19 @@ export interface DedupPageKey extends DedupBucketKey {
   readonly page: number
 }
 
-/** Ids of a bucket in the order in which they came: hash (16 bytes), offset (u64), partition (u32), little-endian. */
+/** Ids of a bucket in the order in which they came. */
 export interface DedupPageRow extends DedupPageKey {
-  readonly bytes: Uint8Array
+  /** 16 bytes an id; empty in the manifest when they stand in the page file, as those of every whole page do. */
+  readonly hashes: Uint8Array
+  /** Where in the page file, counted in pages; null when `hashes` has them. */
+  readonly slot: number | null
+  /** CRC-32 of the hashes in the page file; 0 without a slot. */
+  readonly crc: number
+  /**
+   * Where their records stand: of each run of ids whose records stand one behind the other, the index of its first id in
+   * the page (u32), the partition (u32) and the offset of that id's record (u64), little-endian.
+   */
+  readonly runs: Uint8Array
 }
 
 export interface AnswerKey {

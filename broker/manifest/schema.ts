@@ -82,8 +82,9 @@ const digest: Shape<string> = {
 /** Far above what a queue is let grow to: only against nonsense. */
 const QUEUE_RANGES_MAX = 10_000_000
 /** Of one id in a page. */
-export const DEDUP_ID_BYTES = 28
-const DEDUP_PAGE_IDS = 1024
+export const DEDUP_HASH_BYTES = 16
+const DEDUP_RUN_BYTES = 16
+export const DEDUP_PAGE_IDS = 1024
 
 const chunksLayout = keyspace<Flat, Flat>({
   number: 5,
@@ -215,7 +216,12 @@ export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[
     number: 13,
     name: 'dedup page',
     key: { topicId: 'id', start: 'u64', page: 'u32' },
-    body: { bytes: bytes(DEDUP_PAGE_IDS * DEDUP_ID_BYTES) },
+    body: {
+      hashes: bytes(DEDUP_PAGE_IDS * DEDUP_HASH_BYTES),
+      runs: bytes(DEDUP_PAGE_IDS * DEDUP_RUN_BYTES),
+      slot: nullable(uint()),
+      crc: uint32(),
+    },
   }),
   answers: keyspace({
     number: 14,

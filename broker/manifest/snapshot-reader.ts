@@ -22,6 +22,8 @@ export interface SnapshotReport {
   readonly applied: AppliedPosition
   readonly rows: number
   readonly bytes: number
+  /** Places in the page file that it refers to. */
+  readonly pageSlots: ReadonlySet<number>
 }
 
 /**
@@ -33,6 +35,7 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<Snapshot
   let shard: ShardRow | undefined
   let rows = 0
   let last: Uint8Array | undefined
+  const pageSlots = new Set<number>()
   const fail = (reason: string, cause?: unknown): never => {
     throw new SnapshotCorruption({ file: path, byteOffset: 0, reason, cause })
   }
@@ -46,6 +49,7 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<Snapshot
         try {
           const decoded = decodeRow(row)
           if (decoded.kind === 'shard') shard = decoded.row
+          else if (decoded.kind === 'dedupPages' && decoded.row.slot !== null) pageSlots.add(decoded.row.slot)
           counts.set(decoded.kind, (counts.get(decoded.kind) ?? 0) + 1)
         } catch (cause) {
           fail((cause as Error).message, cause)
@@ -59,7 +63,7 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<Snapshot
     }
     if (shard.clusterId !== clusterId) fail('its header says another cluster than its row of the shard')
     for (const kind of ROW_KINDS) checkCount(kind, counts.get(kind) ?? 0, shard, fail)
-    return { applied, rows, bytes: reader.bytes }
+    return { applied, rows, bytes: reader.bytes, pageSlots }
   } finally {
     await reader.close()
   }

@@ -22,6 +22,7 @@ import { type LostGroups, StateSalvage } from './salvage-state.js'
 import { salvageWal } from './salvage-wal.js'
 import { listSegmentFiles } from './segment-files.js'
 import { type Examined, withoutMarker } from './verify.js'
+import { type LostDedupIds, wholeIdsOf } from './whole-ids.js'
 
 /** Records that no copy is left of. */
 export interface LostRecords extends OffsetRange {
@@ -50,9 +51,12 @@ export interface RepairPlan {
   readonly badSnapshots: readonly string[]
   readonly lostRecords: readonly LostRecords[]
   readonly lostGroups: readonly LostGroups[]
+  readonly lostDedupIds: readonly LostDedupIds[]
   /** Records of topics whose names are lost. */
   readonly orphans: ReadonlyMap<TopicId, number>
 }
+
+type Losses = 'lostRecords' | 'lostGroups' | 'lostDedupIds' | 'orphans'
 
 export interface Rebuild {
   readonly source: StateSource
@@ -109,17 +113,25 @@ class Planning {
     this.#identity = identity
   }
 
-  async run(): Promise<Pick<RepairPlan, 'rebuild' | 'lostRecords' | 'lostGroups' | 'orphans'>> {
+  async run(): Promise<Pick<RepairPlan, 'rebuild' | Losses>> {
     const { badChunks, scan } = this.#examined
-    const { contents, source } = await this.#base()
+    const { contents: found, source } = await this.#base()
+    const path = this.#layout.dedupPages
+    const { contents, lost: lostDedupIds } = await wholeIdsOf(found, { disk: this.#disk, path })
     const endedAt = await this.#lostEnd()
-    const kept = endedAt === undefined ? await this.#replayed(contents, source) : undefined
-    const isWhole = kept !== undefined && source === 'manifest' && scan !== undefined && badChunks.size === 0
-    if (isWhole) return { rebuild: undefined, lostRecords: [], lostGroups: [], orphans: new Map() }
-    if (kept !== undefined) return await this.#rebuild({ source, state: kept, keepsWal: true })
+    const areIdsWhole = lostDedupIds.length === 0
+    const kept =
+      endedAt === undefined ? await this.#replayed(contents, areIdsWhole ? source : null) : undefined
+    const isWhole =
+      kept !== undefined && source === 'manifest' && areIdsWhole && scan !== undefined && badChunks.size === 0
+    if (isWhole)
+      return { rebuild: undefined, lostRecords: [], lostGroups: [], lostDedupIds, orphans: new Map() }
+    if (kept !== undefined)
+      return { ...(await this.#rebuild({ source, state: kept, keepsWal: true })), lostDedupIds }
     const salvage = new StateSalvage(this.#identity, contents)
     await this.#salvage(salvage, endedAt ?? 0)
-    return await this.#rebuild({ source, state: salvage.state, keepsWal: false, salvage })
+    const { state } = salvage
+    return { ...(await this.#rebuild({ source, state, keepsWal: false, salvage })), lostDedupIds }
   }
 
   /** What the state is rebuilt on: the manifest, else the newest good snapshot, else nothing, if the WAL is whole. */
@@ -170,8 +182,8 @@ class Planning {
     return isMarkerBad && isElsewhere ? stop.sequence : undefined
   }
 
-  /** The state of a WAL that is whole as far as it is needed; undefined when it is not. */
-  async #replayed(contents: ManifestContents, source: StateSource): Promise<ShardState | undefined> {
+  /** The state of a WAL that is whole as far as it is needed; undefined when it is not. `source`: null for altered contents. */
+  async #replayed(contents: ManifestContents, source: StateSource | null): Promise<ShardState | undefined> {
     if (source === 'manifest') return this.#examined.state
     const layout = withoutMarker(this.#layout)
     const replayed = replay({ disk: this.#disk, layout, identity: this.#identity, contents })
@@ -210,7 +222,7 @@ class Planning {
     state: ShardState
     keepsWal: boolean
     salvage?: StateSalvage
-  }): Promise<Pick<RepairPlan, 'rebuild' | 'lostRecords' | 'lostGroups' | 'orphans'>> {
+  }): Promise<Omit<Pick<RepairPlan, 'rebuild' | Losses>, 'lostDedupIds'>> {
     const { source, state, keepsWal, salvage } = found
     const badChunks = await this.#badChunks(state)
     const fillings = new Map<PartitionState, Filling>()

@@ -1,19 +1,21 @@
 import type { ChunkFiles } from '../chunks/chunk-files.js'
 import type { Manifest } from '../manifest/manifest.js'
+import { PageFile } from '../manifest/page-file.js'
 import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
-import { verifySnapshot } from '../manifest/snapshot-reader.js'
+import { type SnapshotReport, verifySnapshot } from '../manifest/snapshot-reader.js'
 import type { Store } from '../manifest/store.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Disk } from '../platform/disk.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Wal } from '../wal/wal.js'
+import type { Layout } from './layout.js'
 import type { ShardState } from './state.js'
 import { changedRows } from './state-rows.js'
 
 export interface CheckpointOptions {
   readonly disk: Disk
-  readonly snapshotDirectory: string
+  readonly layout: Pick<Layout, 'snapshots' | 'dedupPages'>
   readonly state: ShardState
   readonly store: Store
   readonly manifest: Manifest
@@ -51,6 +53,7 @@ const REMOVED_AT_ONCE_MAX = 256
  */
 export class Checkpoint {
   readonly #options: CheckpointOptions
+  readonly #pageFile: PageFile
   #timer: Timer | undefined
   #running: Promise<void> | undefined
   #again = false
@@ -63,10 +66,13 @@ export class Checkpoint {
 
   constructor(options: CheckpointOptions) {
     this.#options = options
+    this.#pageFile = new PageFile({ disk: options.disk, path: options.layout.dedupPages })
   }
 
   async start(): Promise<void> {
-    this.#snapshotSequence = await this.#newestVerified()
+    const newest = await this.#newestVerified()
+    this.#snapshotSequence = newest?.applied.sequence ?? 0
+    this.#options.state.dedup.slots.reuseBut(newest?.pageSlots ?? new Set())
     this.#tick()
   }
 
@@ -158,9 +164,10 @@ export class Checkpoint {
       applied: state.applied.sequence,
       replayFrom: oldestUnsealedSequence() ?? state.applied.sequence + 1,
     }
-    const flushing = manifest.flush(changedRows(state, at.replayFrom))
+    const { rows, pages } = changedRows(state, at.replayFrom)
+    const flushing = manifest.flush(rows, { after: this.#pageFile.write(pages) })
     state.overlay.clear()
-    state.dedup.flushed()
+    state.dedup.flushed(at.applied)
     await flushing
     await failpoints.hit('manifestAfterFlush')
     metrics.count('manifestFlushes')
@@ -200,26 +207,27 @@ export class Checkpoint {
 
   /** The WAL is kept from the newest snapshot on, so a manifest that is lost can be made again from both. */
   async #snapshot(): Promise<void> {
-    const { disk, snapshotDirectory, store, failpoints, metrics } = this.#options
+    const { disk, layout, state, store, failpoints, metrics } = this.#options
     this.#walBytesAtSnapshot = this.#walBytesWritten
-    const written = await writeSnapshot({ disk, directory: snapshotDirectory, store, failpoints })
+    const written = await writeSnapshot({ disk, directory: layout.snapshots, store, failpoints })
     await verifySnapshot(disk, written.path)
     this.#snapshotSequence = written.applied.sequence
     this.#snapshotBytes = written.bytes
+    state.dedup.slots.reuse(written.applied.sequence)
     metrics.count('snapshots')
   }
 
-  /** The last group in the newest snapshot whose every byte is right; 0 when there is none. */
-  async #newestVerified(): Promise<number> {
-    const { disk, snapshotDirectory } = this.#options
-    for (const { path } of await listSnapshots(disk, snapshotDirectory)) {
+  /** The newest snapshot whose every byte is right. */
+  async #newestVerified(): Promise<SnapshotReport | undefined> {
+    const { disk, layout } = this.#options
+    for (const { path } of await listSnapshots(disk, layout.snapshots)) {
       const report = await verifySnapshot(disk, path).catch((error: unknown) => {
         this.#options.warn(`the snapshot ${path} cannot be used`, error)
         return undefined
       })
-      if (report !== undefined) return report.applied.sequence
+      if (report !== undefined) return report
     }
-    return 0
+    return undefined
   }
 
   /** A last flush; nothing may be applied any more. */
@@ -231,5 +239,6 @@ export class Checkpoint {
       const { applied } = await this.flush({ force: true })
       await this.#removeChunks(applied)
     }
+    await this.#pageFile.close()
   }
 }

@@ -1,9 +1,12 @@
 import { crc32 } from '#crc32'
 import type { DedupIds } from '../../protocol/entry-section.js'
 import type { TopicId } from '../../protocol/ids.js'
+import type { PlacedPage } from '../manifest/page-file.js'
+import { PageSlots } from '../manifest/page-slots.js'
 import type { DedupBucketKey, DedupBucketRow, DedupPageKey, DedupPageRow } from '../manifest/rows.js'
-import { DEDUP_ID_BYTES, DEDUP_PAGE_IDS, type DedupBucket, type DedupSpan } from './dedup-bucket.js'
+import type { DedupBucket, DedupSpan } from './dedup-bucket.js'
 import { DedupChunk } from './dedup-chunk.js'
+import { DEDUP_HASH_BYTES, DEDUP_PAGE_IDS, type DedupPageBytes } from './dedup-page.js'
 import { DedupTable } from './dedup-table.js'
 
 /** Where ids belong. */
@@ -27,10 +30,14 @@ export interface DedupChanges {
   readonly pages: readonly DedupPageRow[]
   readonly deletedBuckets: readonly DedupBucketKey[]
   readonly deletedPages: readonly DedupPageKey[]
+  /** Whole pages that go into the page file before that. */
+  readonly placed: readonly PlacedPage[]
 }
 
 /** As the overlay counts a deleted row. */
 const DELETED_ROW_BYTES = 160
+
+const NO_HASHES = new Uint8Array(0)
 
 const EMPTY_TABLE = new DedupTable({ windowMs: 0 })
 
@@ -56,6 +63,9 @@ export class DedupIndex {
   #changedBytes = 0
   readonly #deletedBuckets: DedupBucketKey[] = []
   readonly #deletedPages: DedupPageKey[] = []
+  readonly #deletedSlots: number[] = []
+  /** Places of whole pages in the page file. No part of the state. */
+  readonly slots = new PageSlots()
 
   /** Of the state, as the two counts below. */
   get ids(): number {
@@ -166,7 +176,7 @@ export class DedupIndex {
 
   // The manifest's side.
 
-  /** Bytes of all that `changes` lists. */
+  /** Bytes of the hashes, and of the deleted rows, that `changes` lists. */
   get changedBytes(): number {
     return this.#changedBytes + (this.#deletedBuckets.length + this.#deletedPages.length) * DELETED_ROW_BYTES
   }
@@ -175,14 +185,25 @@ export class DedupIndex {
   changes(): DedupChanges {
     const buckets: DedupBucketRow[] = []
     const pages: DedupPageRow[] = []
+    const placed: PlacedPage[] = []
     for (const [bucket, topicId] of this.#changed) {
       const { start, widthMs, applied: count } = bucket
       buckets.push({ topicId, start, widthMs, count })
-      for (let page = Math.floor(bucket.flushedIds / DEDUP_PAGE_IDS); page < bucket.appliedPages; page++)
-        pages.push({ topicId, start, page, bytes: bucket.page(page) })
+      for (let page = Math.floor(bucket.flushedIds / DEDUP_PAGE_IDS); page < bucket.appliedPages; page++) {
+        const stored = storedPage(bucket, page)
+        const row = { topicId, start, page, ...stored, slot: null, crc: 0 }
+        if (bucket.appliedIn(page) < DEDUP_PAGE_IDS) {
+          pages.push(row)
+          continue
+        }
+        const slot = this.slots.take()
+        bucket.pages[page]!.slot = slot
+        pages.push({ ...row, hashes: NO_HASHES, slot, crc: crc32(stored.hashes) })
+        placed.push({ slot, bytes: stored.hashes })
+      }
     }
     const deletedBuckets = [...this.#deletedBuckets]
-    return { buckets, pages, deletedBuckets, deletedPages: [...this.#deletedPages] }
+    return { buckets, pages, deletedBuckets, deletedPages: [...this.#deletedPages], placed }
   }
 
   /** Every row there is, for a manifest that is made anew. */
@@ -195,14 +216,15 @@ export class DedupIndex {
         if (count === 0) continue
         buckets.push({ topicId, start, widthMs, count })
         for (let page = 0; page < bucket.appliedPages; page++)
-          pages.push({ topicId, start, page, bytes: bucket.page(page) })
+          pages.push({ topicId, start, page, ...storedPage(bucket, page), slot: null, crc: 0 })
       }
     }
     return { buckets, pages }
   }
 
-  /** The manifest has, or is about to have, what `changes` gave. */
-  flushed(): void {
+  /** The manifest has, or is about to have, what `changes` gave, with the group of this sequence. */
+  flushed(sequence: number): void {
+    for (const slot of this.#deletedSlots.splice(0)) this.slots.release(slot, sequence)
     for (const bucket of this.#changed.keys()) bucket.flushedIds = bucket.applied
     this.#changed.clear()
     this.#changedBytes = 0
@@ -232,9 +254,8 @@ export class DedupIndex {
         const found = rows.pages[next++]
         const ids = Math.min(DEDUP_PAGE_IDS, count - page * DEDUP_PAGE_IDS)
         const isIt = found?.topicId === topicId && found.start === start && found.page === page
-        if (!isIt || found.bytes.length !== ids * DEDUP_ID_BYTES)
+        if (!isIt || found.hashes.length !== ids * DEDUP_HASH_BYTES || !table.loadPage(found, found.slot))
           throw new Error(`page ${page} of the dedup ids of topic ${topicId} from ${start} is not whole`)
-        table.loadPage(found.bytes)
       }
       bucket.flushedIds = count
       this.#bytes += table.bytes - bytes
@@ -251,7 +272,10 @@ export class DedupIndex {
         const { start, widthMs, applied: count } = bucket
         if (count === 0) continue
         let crc = 0
-        for (let page = 0; page < bucket.appliedPages; page++) crc = crc32(bucket.page(page), crc)
+        for (let page = 0; page < bucket.appliedPages; page++) {
+          const { hashes, runs } = storedPage(bucket, page)
+          crc = crc32(runs, crc32(hashes, crc))
+        }
         yield { topicId, start, widthMs, count, crc }
       }
     }
@@ -297,9 +321,9 @@ export class DedupIndex {
     if (!this.#changed.has(bucket)) {
       this.#changed.set(bucket, topicId)
       // Its last page goes to the manifest again.
-      this.#changedBytes += (bucket.flushedIds % DEDUP_PAGE_IDS) * DEDUP_ID_BYTES
+      this.#changedBytes += (bucket.flushedIds % DEDUP_PAGE_IDS) * DEDUP_HASH_BYTES
     }
-    this.#changedBytes += ids * DEDUP_ID_BYTES
+    this.#changedBytes += ids * DEDUP_HASH_BYTES
   }
 
   #withdraw(topicId: TopicId, table: DedupTable, keep = 0): void {
@@ -317,10 +341,13 @@ export class DedupIndex {
     const { start, applied, flushedIds } = bucket
     this.#count(bucket, -1)
     if (this.#changed.delete(bucket))
-      this.#changedBytes -= (applied - flushedIds + (flushedIds % DEDUP_PAGE_IDS)) * DEDUP_ID_BYTES
+      this.#changedBytes -= (applied - flushedIds + (flushedIds % DEDUP_PAGE_IDS)) * DEDUP_HASH_BYTES
     if (flushedIds > 0) this.#deletedBuckets.push({ topicId, start })
-    for (let page = 0; page * DEDUP_PAGE_IDS < flushedIds; page++)
+    for (let page = 0; page * DEDUP_PAGE_IDS < flushedIds; page++) {
       this.#deletedPages.push({ topicId, start, page })
+      const { slot } = bucket.pages[page]!
+      if (slot !== null) this.#deletedSlots.push(slot)
+    }
     this.#dropEmpty(topicId, table)
   }
 
@@ -345,3 +372,6 @@ export class DedupIndex {
     this.#nextExpiry = next
   }
 }
+
+const storedPage = (bucket: DedupBucket, page: number): DedupPageBytes =>
+  bucket.pages[page]!.stored(bucket.appliedIn(page))

@@ -1,9 +1,9 @@
 /**
- * Open-addressing tables of positions, as plain arrays. A slot is an 8-bit tag and a 24-bit position, counted from 1:
- * 0 is an empty slot.
+ * Open-addressing tables of positions, as plain arrays. A slot is a 7-bit tag, a bit that says that it is taken, and a
+ * 24-bit position.
  */
-import { DEDUP_ID_WORDS, DEDUP_PAGE_IDS } from './dedup-bucket.js'
 import { mixedOf } from './dedup-chunk.js'
+import { DEDUP_HASH_WORDS, DEDUP_PAGE_IDS } from './dedup-page.js'
 
 export const POSITION_BITS = 24
 export const POSITION_MASK = 2 ** POSITION_BITS - 1
@@ -22,7 +22,13 @@ export function slotsFor(ids: number): number {
   return slots
 }
 
-export const slotOf = (mixed: number, position: number): number => (mixed & ~POSITION_MASK) | (position + 1)
+const TAKEN = 1 << POSITION_BITS
+const TAG_SHIFT = POSITION_BITS + 1
+
+export const slotOf = (mixed: number, position: number): number => (mixed & ~POSITION_MASK) | TAKEN | position
+
+/** Whether a slot may be that of an id. */
+export const isTagged = (slot: number, mixed: number): boolean => (slot ^ mixed) >>> TAG_SHIFT === 0
 
 /** Ids of a chunk or of a page, by index. */
 export interface IdRange {
@@ -56,7 +62,7 @@ export function putPage(
   words: Int32Array,
   { position, from, to }: IdRange & { readonly position: number },
 ): void {
-  for (let i = from, at = from * DEDUP_ID_WORDS; i < to; i++, at += DEDUP_ID_WORDS)
+  for (let i = from, at = from * DEDUP_HASH_WORDS; i < to; i++, at += DEDUP_HASH_WORDS)
     mixedIds[i] = mixedOf(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!)
   touch(slots, mixedIds, { from, to })
   const mask = slots.length - 1

@@ -1,17 +1,26 @@
 import {
+  BUCKET_OVERHEAD_BYTES,
   bucketSpan,
-  DEDUP_PAGE_IDS,
   DedupBucket,
-  type DedupPlace,
   type DedupSpan,
-  pageBytesFor,
+  PAGE_OVERHEAD_BYTES,
 } from './dedup-bucket.js'
 import { DEDUP_CHUNK_IDS, type DedupChunk } from './dedup-chunk.js'
 import {
+  DEDUP_HASH_BYTES,
+  DEDUP_PAGE_IDS,
+  type DedupPage,
+  type DedupPageBytes,
+  type DedupPlace,
+  hashBytesFor,
+  runBytesFor,
+} from './dedup-page.js'
+import { DedupPages, indexOf, PAGES_MAX, positionOf } from './dedup-pages.js'
+import {
   type IdRange,
+  isTagged,
   LOAD_FULL,
   LOAD_MAX,
-  POSITION_BITS,
   POSITION_MASK,
   putPage,
   slotOf,
@@ -19,28 +28,18 @@ import {
   touch,
 } from './dedup-slots.js'
 
-const PAGE_BITS = 10
-const PAGE_MASK = DEDUP_PAGE_IDS - 1
-/** Pages that positions can tell apart: about 16.7 million ids a topic. */
-const PAGES_MAX = POSITION_MASK >>> PAGE_BITS
-
 /** Ids that go into the next table with each new one: it takes over at a load below 0.7, and no insert stalls. */
 const MOVED_PER_INSERT = 8
-/** Of a bucket's objects, beside its arrays, about. */
-const BUCKET_OVERHEAD_BYTES = 1_024
-
 /**
  * The dedup ids of one topic: buckets by time, and one open-addressing table of positions over all of them, so that an
  * id that is new costs one look. Slots of ids that were dropped stay until the table is made anew; they point at nothing,
- * or at an id that is not theirs, which the comparison tells. About 36 bytes an id.
+ * or at an id that is not theirs, which the comparison tells. About 23 bytes an id.
  */
 export class DedupTable {
   windowMs: number
   /** Oldest first. */
   readonly buckets: DedupBucket[] = []
-  /** The bucket of each page, by page number modulo PAGES_MAX. */
-  readonly #ring: (DedupBucket | undefined)[] = []
-  #nextPage = 0
+  readonly #pages = new DedupPages()
   #ids = 0
   #bytes = 0
   #slots: Uint32Array = new Uint32Array(slotsFor(0))
@@ -75,19 +74,18 @@ export class DedupTable {
 
   /** Memory once the buckets that are due at `time` are gone. */
   bytesAt(time: number): number {
-    let bytes = this.bytes
-    let left = this.buckets.length
+    let { bytes } = this
     for (const bucket of this.buckets) {
-      if (this.expiryOf(bucket) > time) break
-      bytes -= bucket.bytes + BUCKET_OVERHEAD_BYTES
-      left--
+      if (this.expiryOf(bucket) > time) return bytes
+      bytes -= bucket.bytes
     }
-    return left === 0 ? 0 : bytes
+    // The table goes with the last of them.
+    return 0
   }
 
   /** When a bucket goes: its newest id is out of the window then. */
   expiryOf(bucket: DedupBucket): number {
-    return bucket.start + bucket.widthMs + this.windowMs
+    return bucket.end + this.windowMs
   }
 
   get nextExpiry(): number {
@@ -95,15 +93,14 @@ export class DedupTable {
     return oldest === undefined ? Number.POSITIVE_INFINITY : this.expiryOf(oldest)
   }
 
-  /** Where the id at a position stands. */
   place(position: number): DedupPlace {
-    const bucket = this.#bucketAt(position)!
-    return bucket.place(localOf(bucket, position))
+    return this.#pages.near(position)!.place(indexOf(position))
   }
 
   isPending(position: number): boolean {
-    const bucket = this.#bucketAt(position)!
-    return localOf(bucket, position) >= bucket.applied
+    const newest = this.buckets.at(-1)!
+    const page = this.#pages.near(position)!.number - newest.pages[0]!.number
+    return page >= 0 && page * DEDUP_PAGE_IDS + indexOf(position) >= newest.applied
   }
 
   /**
@@ -118,7 +115,7 @@ export class DedupTable {
     let known = 0
     for (let i = 0; i < count; i++) {
       const value = slots[this.#seek(chunk, i, time)]!
-      found[i] = (value & POSITION_MASK) - 1
+      found[i] = value === 0 ? -1 : value & POSITION_MASK
       if (value !== 0) known++
     }
     return known
@@ -154,19 +151,17 @@ export class DedupTable {
     if (newest === undefined || this.pending <= keep) return
     const count = newest.applied + keep
     this.#ids -= newest.count - count
-    this.#bytes -= newest.bytes
-    newest.truncate(count)
-    this.#bytes += newest.bytes
-    const endPage = newest.firstPage + newest.pages
-    for (; this.#nextPage > endPage; this.#nextPage--)
-      this.#ring[(this.#nextPage - 1) % PAGES_MAX] = undefined
-    // What was moved of them is not to be missing among what takes their places.
-    const index = count & PAGE_MASK
-    const page = index === 0 ? endPage : endPage - 1
-    if (this.#movePage > page || (this.#movePage === page && this.#moveIndex > index)) {
-      this.#movePage = page
-      this.#moveIndex = index
+    const pages = Math.ceil(count / DEDUP_PAGE_IDS)
+    for (let n = newest.pages.length - 1; n >= 0 && (n + 1) * DEDUP_PAGE_IDS > count; n--) {
+      const page = newest.pages[n]!
+      page.truncate(Math.max(0, count - n * DEDUP_PAGE_IDS))
     }
+    for (const page of newest.pages.splice(pages)) {
+      this.#bytes -= page.bytes + PAGE_OVERHEAD_BYTES
+      this.#pages.dropNewest()
+    }
+    newest.count = count
+    this.#moveBackTo(count)
     if (count > 0) return
     this.buckets.pop()
     this.#bytes -= BUCKET_OVERHEAD_BYTES
@@ -175,37 +170,39 @@ export class DedupTable {
   /** The bucket for ids of a group of this time; undefined when there is none yet. */
   openBucket(time: number): DedupBucket | undefined {
     const newest = this.buckets.at(-1)
-    return newest !== undefined && time < newest.start + newest.widthMs ? newest : undefined
+    return newest !== undefined && time < newest.end ? newest : undefined
   }
 
   /** Adds a bucket behind the others. */
   addBucket(span: { start: number; widthMs: number }): DedupBucket {
-    const bucket = new DedupBucket({ ...span, firstPage: this.#nextPage })
+    const bucket = new DedupBucket(span)
     this.buckets.push(bucket)
     this.#bytes += BUCKET_OVERHEAD_BYTES
     return bucket
   }
 
-  /** Adds a page as the manifest keeps it to the newest bucket, as applied. There must be room: see `reserve`. */
-  loadPage(bytes: Uint8Array): void {
+  /** Adds a page as the manifest keeps it to the newest bucket, as applied. False when it is none. */
+  loadPage(stored: DedupPageBytes, slot: number | null): boolean {
     const bucket = this.buckets.at(-1)!
-    const ids = bucket.count
-    const before = bucket.bytes
-    bucket.load(bytes)
-    this.#bytes += bucket.bytes - before
-    const position = this.#beginPage(bucket)
-    const count = bucket.count - ids
-    putPage(this.#slots, bucket.words(bucket.pages - 1), { position, from: 0, to: count })
-    this.#ids += count
-    this.#used += count
+    const page = this.#addPage(bucket, stored.hashes.length / DEDUP_HASH_BYTES)
+    const before = page.bytes
+    if (!page.load(stored)) return false
+    page.slot = slot
+    this.#bytes += page.bytes - before
+    this.#ids += page.count
+    this.#used += page.count
+    bucket.count += page.count
+    bucket.applied = bucket.count
+    putPage(this.#slots, page.words, { position: positionOf(page, 0), from: 0, to: page.count })
+    return true
   }
 
   /** Drops the oldest bucket, which there must be. */
   dropOldest(): DedupBucket {
     const bucket = this.buckets.shift()!
-    for (let i = 0; i < bucket.pages; i++) this.#ring[(bucket.firstPage + i) % PAGES_MAX] = undefined
+    this.#pages.dropOldest(bucket.pages.length)
     this.#ids -= bucket.count
-    this.#bytes -= bucket.bytes + BUCKET_OVERHEAD_BYTES
+    this.#bytes -= bucket.bytes
     return bucket
   }
 
@@ -220,17 +217,43 @@ export class DedupTable {
     const bucket = this.openBucket(time)
     const count = bucket?.count ?? 0
     const pages = Math.ceil((count + ids) / DEDUP_PAGE_IDS) - Math.ceil(count / DEDUP_PAGE_IDS)
-    const firstPage = this.buckets[0]?.firstPage ?? this.#nextPage
-    if (this.#nextPage - firstPage + pages > PAGES_MAX) return Number.POSITIVE_INFINITY
-    const forPages = pageBytesFor(count + ids) - pageBytesFor(count)
+    if (this.#pages.count + pages > PAGES_MAX) return Number.POSITIVE_INFINITY
+    const hashes = hashBytesFor(count + ids) - hashBytesFor(count)
+    // At worst each id is a run of its own.
+    const runs = (bucket?.pages.at(-1)?.runGrowth(ids) ?? 0) + runBytesFor({ pages, ids })
     const forBucket = bucket === undefined ? BUCKET_OVERHEAD_BYTES : 0
-    return forPages + forBucket + 4 * this.#slotsGrowth(ids)
+    return hashes + runs + pages * PAGE_OVERHEAD_BYTES + forBucket + 4 * this.#slotsGrowth(ids)
+  }
+
+  /** The page that the next id goes into, and what follows it stands behind it. */
+  #runAt(bucket: DedupBucket, place: DedupPlace): DedupPage {
+    let page = bucket.pages.at(-1)
+    if (page === undefined || page.count === DEDUP_PAGE_IDS) page = this.#addPage(bucket)
+    const before = page.bytes
+    page.grow()
+    page.beginRun(place)
+    this.#bytes += page.bytes - before
+    return page
+  }
+
+  /** Begins a bucket. One that is due leaves it its span: it ended a window ago, and no width is larger. */
+  #beginBucket(time: number): DedupBucket {
+    const after = this.buckets.at(-1)?.end ?? 0
+    return this.addBucket(bucketSpan({ windowMs: this.windowMs, time, after }))
+  }
+
+  /** Adds a page to the newest bucket; its first page begins small. */
+  #addPage(bucket: DedupBucket, ids = 1): DedupPage {
+    const capacity = bucket.pages.length === 0 ? hashBytesFor(ids) / DEDUP_HASH_BYTES : DEDUP_PAGE_IDS
+    const page = this.#pages.add({ spanEnd: bucket.end, ids: capacity })
+    bucket.pages.push(page)
+    this.#bytes += page.bytes + PAGE_OVERHEAD_BYTES
+    return page
   }
 
   /** Slots, at the worst moment: while the last table that is needed is filled beside the one before. */
   #slotsGrowth(ids: number): number {
-    const now = this.#slots.length
-    const next = this.#next?.length ?? 0
+    const [now, next] = [this.#slots.length, this.#next?.length ?? 0]
     const [largest, used] = next > 0 ? [next, this.#nextUsed + this.#unmoved()] : [now, this.#used]
     if (used + ids <= largest * LOAD_MAX) return 0
     const last = slotsFor(this.#ids + ids)
@@ -246,88 +269,66 @@ export class DedupTable {
     for (; ; slot = (slot + 1) & mask) {
       const value = slots[slot]!
       if (value === 0) return slot
-      if ((value ^ mixed) >>> POSITION_BITS === 0 && this.#isAt((value & POSITION_MASK) - 1, chunk, i, time))
-        return slot
+      if (isTagged(value, mixed) && this.#isAt(value & POSITION_MASK, chunk, i, time)) return slot
     }
   }
 
   #isAt(position: number, chunk: DedupChunk, i: number, time: number): boolean {
-    const bucket = this.#bucketAt(position)
-    if (bucket === undefined) return false
-    const local = localOf(bucket, position)
-    if (local >= bucket.count || !bucket.holds(local, chunk, i)) return false
+    const page = this.#pages.near(position)
+    const index = indexOf(position)
+    if (page === undefined || index >= page.count || !page.holds(index, chunk, i)) return false
     // One that is due goes with the next group, which has this time. The id may be here again, behind it.
-    return this.expiryOf(bucket) > time
+    return page.spanEnd + this.windowMs > time
   }
 
   #addSome(chunk: DedupChunk, range: IdRange, at: DedupSpan & { readonly time: number }): number {
-    const { mixed, found } = chunk
+    const { mixed, found, records } = chunk
     const slots = this.#slots
     touch(slots, mixed, range)
     let bucket = this.openBucket(at.time)
-    let page = this.#newestPage()
+    let page = bucket?.pages.at(-1)
+    /** What the record of an id and its index in the page differ by, as long as no new run begins. */
+    let delta = Number.NaN
     let added = 0
-    const before = bucket?.bytes ?? 0
     for (let i = range.from; i < range.to; i++) {
       const slot = this.#seek(chunk, i, at.time)
       const value = slots[slot]!
-      found[i] = (value & POSITION_MASK) - 1
+      found[i] = value === 0 ? -1 : value & POSITION_MASK
       if (value !== 0) continue
-      bucket ??= this.#beginBucket(at.time)
-      const index = bucket.count & PAGE_MASK
-      if (index === 0) page = this.#beginPage(bucket)
-      slots[slot] = slotOf(mixed[i]!, page | index)
-      bucket.append(chunk, i, at)
+      const record = records[i]!
+      if (page === undefined || page.isFull || record - page.count !== delta) {
+        bucket ??= this.#beginBucket(at.time)
+        page = this.#runAt(bucket, { partition: at.partition, offset: at.baseOffset + record })
+        delta = record - page.count
+      }
+      slots[slot] = slotOf(mixed[i]!, positionOf(page, page.count))
+      page.append(chunk, i)
       added++
     }
-    if (bucket !== undefined) this.#added(added, bucket.bytes - before)
+    if (bucket !== undefined) this.#added(bucket, added)
     return added
   }
 
   #insertSome(bucket: DedupBucket, chunk: DedupChunk, range: IdRange, at: DedupSpan): void {
-    const { mixed } = chunk
+    const { mixed, records } = chunk
     const slots = this.#slots
     const mask = slots.length - 1
     touch(slots, mixed, range)
-    let page = this.#newestPage()
-    const before = bucket.bytes
     for (let i = range.from; i < range.to; i++) {
       let slot = mixed[i]! & mask
       while (slots[slot] !== 0) slot = (slot + 1) & mask
-      const index = bucket.count & PAGE_MASK
-      if (index === 0) page = this.#beginPage(bucket)
-      slots[slot] = slotOf(mixed[i]!, page | index)
-      bucket.append(chunk, i, at)
+      const page = this.#runAt(bucket, { partition: at.partition, offset: at.baseOffset + records[i]! })
+      slots[slot] = slotOf(mixed[i]!, positionOf(page, page.count))
+      page.append(chunk, i)
     }
-    this.#added(range.to - range.from, bucket.bytes - before)
+    this.#added(bucket, range.to - range.from)
   }
 
-  #added(ids: number, bytes: number): void {
+  #added(bucket: DedupBucket, ids: number): void {
+    bucket.count += ids
     this.#ids += ids
     this.#used += ids
-    this.#bytes += bytes
     if (ids > 0) this.#grow(ids * MOVED_PER_INSERT)
-  }
-
-  /** Begins a bucket. One that is due leaves it its span: it ended a window ago, and no width is larger. */
-  #beginBucket(time: number): DedupBucket {
-    const newest = this.buckets.at(-1)
-    const after = newest === undefined ? 0 : newest.start + newest.widthMs
-    return this.addBucket(bucketSpan({ windowMs: this.windowMs, time, after }))
-  }
-
-  /** Gives the newest bucket's next page its number; returns the position of its first id. */
-  #beginPage(bucket: DedupBucket): number {
-    this.#ring[this.#nextPage++ % PAGES_MAX] = bucket
-    return this.#newestPage()
-  }
-
-  #newestPage(): number {
-    return ((this.#nextPage - 1) % PAGES_MAX) << PAGE_BITS
-  }
-
-  #bucketAt(position: number): DedupBucket | undefined {
-    return this.#ring[position >>> PAGE_BITS]
   }
 
   /** How many ids may be added before anything is moved: at least one. */
@@ -351,30 +352,27 @@ export class DedupTable {
       this.#moveIndex = 0
     }
     this.#move(this.#next, toMove)
-    if (this.#movePage < this.#nextPage) return
+    if (this.#movePage < this.#pages.end) return
     this.#slots = this.#next
     this.#used = this.#nextUsed
     this.#next = undefined
   }
 
   #move(next: Uint32Array, toMove: number): void {
-    const firstPage = this.buckets[0]?.firstPage ?? this.#nextPage
-    if (this.#movePage < firstPage) {
-      this.#movePage = firstPage
+    const { first, end } = this.#pages
+    if (this.#movePage < first) {
+      this.#movePage = first
       this.#moveIndex = 0
     }
-    for (let left = toMove; left > 0 && this.#movePage < this.#nextPage; ) {
-      const page = this.#movePage % PAGES_MAX
-      const bucket = this.#ring[page]!
-      const local = this.#movePage - bucket.firstPage
-      const end = Math.min(DEDUP_PAGE_IDS, bucket.count - local * DEDUP_PAGE_IDS)
+    for (let left = toMove; left > 0 && this.#movePage < end; ) {
+      const page = this.#pages.at(this.#movePage)
       const from = this.#moveIndex
-      const to = Math.min(end, from + Math.min(left, DEDUP_CHUNK_IDS))
-      putPage(next, bucket.words(local), { position: page << PAGE_BITS, from, to })
+      const to = Math.min(page.count, from + Math.min(left, DEDUP_CHUNK_IDS))
+      putPage(next, page.words, { position: positionOf(page, 0), from, to })
       left -= to - from
       this.#nextUsed += to - from
       this.#moveIndex = to
-      if (to < end) continue
+      if (to < page.count) continue
       this.#movePage++
       this.#moveIndex = 0
     }
@@ -383,15 +381,19 @@ export class DedupTable {
   /** How many ids the next table lacks. */
   #unmoved(): number {
     let ids = 0
-    for (const { firstPage, count } of this.buckets) {
-      const moved = (this.#movePage - firstPage) * DEDUP_PAGE_IDS + this.#moveIndex
+    for (const { pages, count } of this.buckets) {
+      const moved = (this.#movePage - (pages[0]?.number ?? 0)) * DEDUP_PAGE_IDS + this.#moveIndex
       ids += Math.max(0, count - Math.max(0, moved))
     }
     return ids
   }
-}
 
-function localOf({ firstPage }: DedupBucket, position: number): number {
-  const page = (position >>> PAGE_BITS) - (firstPage % PAGES_MAX)
-  return ((page < 0 ? page + PAGES_MAX : page) << PAGE_BITS) | (position & PAGE_MASK)
+  /** What was moved of ids that were taken back is not to be missing among what takes their places. */
+  #moveBackTo(count: number): void {
+    const index = count % DEDUP_PAGE_IDS
+    const page = index === 0 ? this.#pages.end : this.#pages.end - 1
+    if (this.#movePage < page || (this.#movePage === page && this.#moveIndex <= index)) return
+    this.#movePage = page
+    this.#moveIndex = index
+  }
 }

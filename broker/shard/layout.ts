@@ -12,6 +12,7 @@ export interface Layout {
   readonly cleanMarker: string
   readonly wal: string
   readonly manifest: string
+  readonly dedupPages: string
   readonly chunks: string
   readonly snapshots: string
 }
@@ -22,6 +23,7 @@ export const layoutOf = (root: string): Layout => ({
   cleanMarker: join(root, 'clean-stop.json'),
   wal: join(root, 'wal'),
   manifest: join(root, 'manifest'),
+  dedupPages: join(root, 'dedup-pages'),
   chunks: join(root, 'chunks'),
   snapshots: join(root, 'snapshots'),
 })

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { chunkFileName } from '../chunks/format.js'
 import { Manifest } from '../manifest/manifest.js'
+import { withPages } from '../manifest/page-file.js'
 import type { Store } from '../manifest/store.js'
 import type { Disk } from '../platform/disk.js'
 import type { Random } from '../platform/random.js'
@@ -117,7 +118,10 @@ export async function replay(options: {
     throw corrupt(layout.manifest, 'the manifest belongs to another data directory')
   }
   const state = new ShardState(identity)
-  state.load(contents)
+  const { contents: whole, slots } = await withPages(contents, { disk, path: layout.dedupPages })
+  state.load(whole)
+  const used = contents.dedupPages.flatMap(({ slot }) => slot ?? [])
+  state.dedup.slots.load({ count: slots, used, sequence: shard?.applied.sequence ?? 0 })
   const cleanStop = await readCleanStop(disk, layout)
   let groups = 0
   const scan = await scanWal({

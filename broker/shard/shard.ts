@@ -130,7 +130,7 @@ export class Shard {
     })
     this.#checkpoint = new Checkpoint({
       disk,
-      snapshotDirectory: layout.snapshots,
+      layout,
       state,
       store: options.store,
       manifest,

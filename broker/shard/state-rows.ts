@@ -1,12 +1,19 @@
 /** The rows of a state, for the manifest. `replayFrom` is the first WAL group that a start must read. */
+import type { PlacedPage } from '../manifest/page-file.js'
 import type { ManifestChanges } from '../manifest/rows.js'
 import type { ShardState } from './state.js'
 
+export interface ChangedRows {
+  readonly rows: ManifestChanges
+  /** What goes into the page file before the rows go into the manifest. */
+  readonly pages: readonly PlacedPage[]
+}
+
 /** What changed since the overlay was cleared. Encode it before anything else is applied. */
-export function changedRows(state: ShardState, replayFrom: number): ManifestChanges {
+export function changedRows(state: ShardState, replayFrom: number): ChangedRows {
   const { overlay } = state
   const dedup = state.dedup.changes()
-  return {
+  const rows = {
     shard: state.shardRow(replayFrom),
     put: {
       topics: overlay.topics,
@@ -37,6 +44,7 @@ export function changedRows(state: ShardState, replayFrom: number): ManifestChan
       answers: overlay.deletedAnswers,
     },
   }
+  return { rows, pages: dedup.placed }
 }
 
 /** Everything, for a manifest that is made anew. */

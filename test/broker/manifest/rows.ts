@@ -78,8 +78,17 @@ export function someContents(size: { topics: number; partitions: number; chunks:
     contents.dedupBuckets.push({ topicId, start: 1_700_000_000_000 + t, widthMs: 75_000, count: 5 })
     // Real pages hold 1024 ids each: the tests look at every byte.
     for (const [page, ids] of [3, 2].entries()) {
-      const bytes = Buffer.alloc(ids * 28, page + 1)
-      contents.dedupPages.push({ topicId, start: 1_700_000_000_000 + t, page, bytes })
+      const hashes = Buffer.alloc(ids * 16, page + 1)
+      const runs = Buffer.alloc(16, page)
+      contents.dedupPages.push({
+        topicId,
+        start: 1_700_000_000_000 + t,
+        page,
+        hashes,
+        runs,
+        slot: null,
+        crc: 0,
+      })
     }
     contents.answers.push({
       requestId: requestIdFrom((t + 1).toString(16).padStart(32, 'f')),

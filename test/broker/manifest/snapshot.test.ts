@@ -49,6 +49,7 @@ describe('snapshots', () => {
     const after = disk.crash({ keep: 0 })
     expect(await verifySnapshot(after, written.path)).toEqual({
       applied: written.applied,
+      pageSlots: new Set(),
       rows: written.rows,
       bytes: written.bytes,
     })

@@ -17,7 +17,7 @@ class FlushedRequests {
   readonly #rows = new Map<string, number>()
 
   flush(state: ShardState): void {
-    const changes = changedRows(state, 1)
+    const { rows: changes } = changedRows(state, 1)
     for (const { requestId } of changes.delete?.requests ?? []) this.#rows.delete(requestId)
     for (const { requestId, order } of changes.put?.requests ?? []) this.#rows.set(requestId, order)
     state.overlay.clear()

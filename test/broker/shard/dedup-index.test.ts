@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { DEDUP_ID_BYTES, DEDUP_PAGE_IDS, type DedupPlace } from '../../../broker/shard/dedup-bucket.js'
+import type { DedupPageRow } from '../../../broker/manifest/rows.js'
 import { DedupChunk } from '../../../broker/shard/dedup-chunk.js'
 import { DedupIndex } from '../../../broker/shard/dedup-index.js'
+import { DEDUP_HASH_BYTES, DEDUP_PAGE_IDS, type DedupPlace } from '../../../broker/shard/dedup-page.js'
 import { DedupTable } from '../../../broker/shard/dedup-table.js'
 import type { DedupIds } from '../../../protocol/entry-section.js'
 import type { TopicId } from '../../../protocol/ids.js'
+import { PageMemory } from '../../support/page-memory.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 
 const TOPICS = ['a', 'b', 'c'].map((digit) => digit.repeat(32) as TopicId)
@@ -75,33 +77,62 @@ function agrees(found: DedupPlace | undefined, expected: DedupPlace | null | und
 /** What a manifest would hold after every flush. */
 class Stored {
   readonly buckets = new Map<string, { topicId: TopicId; start: number; widthMs: number; count: number }>()
-  readonly pages = new Map<string, { topicId: TopicId; start: number; page: number; bytes: Uint8Array }>()
+  readonly pages = new Map<string, DedupPageRow>()
+  readonly #file = new PageMemory()
+  #sequence = 0
 
   flush(index: DedupIndex): void {
+    const before = this.#slots()
     const changes = index.changes()
     const deleted = changes.deletedBuckets.length + changes.deletedPages.length
-    const bytes = changes.pages.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    const bytes = [...changes.pages.map(({ hashes }) => hashes), ...changes.placed.map(({ bytes }) => bytes)]
+      .map(({ length }) => length)
+      .reduce((sum, length) => sum + length, 0)
     expect(index.changedBytes).toBe(bytes + deleted * 160)
     for (const { topicId, start } of changes.deletedBuckets) this.buckets.delete(`${topicId}/${start}`)
     for (const { topicId, start, page } of changes.deletedPages)
       this.pages.delete(`${topicId}/${start}/${page}`)
     for (const row of changes.buckets) this.buckets.set(`${row.topicId}/${row.start}`, row)
     for (const row of changes.pages)
-      this.pages.set(`${row.topicId}/${row.start}/${row.page}`, { ...row, bytes: row.bytes.slice() })
-    index.flushed()
+      this.pages.set(`${row.topicId}/${row.start}/${row.page}`, {
+        ...row,
+        hashes: row.hashes.slice(),
+        runs: row.runs.slice(),
+      })
+    // No page is put where one stands that the manifest, or the last snapshot, may name.
+    const standing = new Set([...this.#snapshot, ...before])
+    expect(changes.placed.filter(({ slot }) => standing.has(slot))).toEqual([])
+    expect(this.#slots()).toHaveLength(new Set(this.#slots()).size)
+    this.#file.write(changes.placed)
+    index.flushed(++this.#sequence)
+    if (this.#sequence % 3 === 0) {
+      this.#snapshot = this.#slots()
+      index.slots.reuse(this.#sequence)
+    }
     expect(index.changedBytes).toBe(0)
     expect(this.buckets.size).toBe(index.bucketCount)
     expect(this.pages.size).toBe(index.pageCount)
   }
 
+  #snapshot: readonly number[] = []
+
+  #slots(): number[] {
+    return [...this.pages.values()].flatMap(({ slot }) => slot ?? [])
+  }
+
   load(windowMs = WINDOW_MS): DedupIndex {
     const index = new DedupIndex()
+    const count = Math.max(-1, ...this.#slots(), ...this.#snapshot) + 1
+    index.slots.load({ count, used: this.#slots(), sequence: this.#sequence })
     const keyOf = (row: { topicId: TopicId; start: number; page?: number }): string =>
       [row.topicId, row.start, row.page ?? 0].map((field) => String(field).padStart(16, '0')).join('/')
     const inOrder = <R extends Parameters<typeof keyOf>[0]>(rows: Iterable<R>): R[] =>
       [...rows].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
     index.load(
-      { buckets: inOrder(this.buckets.values()), pages: inOrder(this.pages.values()) },
+      {
+        buckets: inOrder(this.buckets.values()),
+        pages: inOrder(this.pages.values()).map((row) => this.#file.fill(row)),
+      },
       () => windowMs,
     )
     return index
@@ -211,7 +242,7 @@ describe('the dedup index', () => {
     expect([...index.digests()].map(({ widthMs }) => widthMs)).toEqual([WIDTH_MS, 10 * WIDTH_MS])
   })
 
-  test('costs about 36 bytes an id, and a topic with one id little', () => {
+  test('costs about 23 bytes an id, and a topic with one id little', () => {
     const [topicId] = TOPICS as [TopicId]
     const index = new DedupIndex()
     const batch = { topicId, windowMs: WINDOW_MS, time: EPOCH_MS, partition: 0, omitted: undefined }
@@ -223,8 +254,8 @@ describe('the dedup index', () => {
         baseOffset: base,
         ids: idsOf(Array.from({ length: 1_000 }, (_, i) => base + i)),
       })
-    expect(index.bytes / index.ids).toBeLessThan(42)
-    expect(index.bytes / index.ids).toBeGreaterThan(DEDUP_ID_BYTES)
+    expect(index.bytes / index.ids).toBeLessThan(30)
+    expect(index.bytes / index.ids).toBeGreaterThan(DEDUP_HASH_BYTES)
   })
 
   test('refuses pages of the manifest that are not the ones its buckets count', () => {
@@ -233,15 +264,17 @@ describe('the dedup index', () => {
     const ids = Array.from({ length: DEDUP_PAGE_IDS + 1 }, (_, i) => i)
     const batch = { topicId, windowMs: WINDOW_MS, time: EPOCH_MS, partition: 0, baseOffset: 0 }
     index.insert({ ...batch, ids: idsOf(ids), omitted: undefined })
-    const { buckets, pages } = index.changes()
+    const { buckets, pages } = index.wholeRows()
     const [first, second] = pages as [(typeof pages)[0], (typeof pages)[0]]
     const load = (...given: typeof pages) => new DedupIndex().load({ buckets, pages: given }, () => WINDOW_MS)
     expect(() => load(first, second)).not.toThrow()
     expect(() => load(first)).toThrow('page 1')
     expect(() => load(second, first)).toThrow('page 0')
     expect(() => load({ ...first, start: 1 }, second)).toThrow('page 0')
-    expect(() => load({ ...first, bytes: first.bytes.subarray(DEDUP_ID_BYTES) }, second)).toThrow('page 0')
-    expect(() => load(first, { ...second, bytes: first.bytes })).toThrow('page 1')
+    expect(() => load({ ...first, hashes: first.hashes.subarray(DEDUP_HASH_BYTES) }, second)).toThrow(
+      'page 0',
+    )
+    expect(() => load(first, { ...second, hashes: first.hashes })).toThrow('page 1')
     expect(() => load(first, second, { ...second, page: 2 })).toThrow('without a bucket')
   })
 })
@@ -277,7 +310,14 @@ describe('ids that are pending', () => {
     // In whatever order of the topics.
     const lines = Object.entries({ ...index.changes(), whole: Object.values(index.wholeRows()).flat() })
       .flatMap(([name, rows]) =>
-        rows.map((row) => JSON.stringify({ name, ...row, bytes: 'bytes' in row ? row.bytes.length : null })),
+        rows.map((row) =>
+          JSON.stringify({
+            name,
+            ...row,
+            hashes: 'hashes' in row ? row.hashes.length : null,
+            runs: 'runs' in row ? row.runs.length : null,
+          }),
+        ),
       )
       .sort()
     return { ids, bucketCount, pageCount, changedBytes, lines, digests }
@@ -294,7 +334,7 @@ describe('ids that are pending', () => {
     expect(index.ids).toBe(2)
     expect(index.topic(topicId)?.pending).toBe(1)
     index.insert({ ...at, baseOffset: 104, ids: idsOf([2, 3]), omitted: marked([0], 2) })
-    expect(index).toMatchObject({ ids: 3, bucketCount: 1, pageCount: 1, changedBytes: 3 * DEDUP_ID_BYTES })
+    expect(index).toMatchObject({ ids: 3, bucketCount: 1, pageCount: 1, changedBytes: 3 * DEDUP_HASH_BYTES })
     expect(index.topic(topicId)?.pending).toBe(0)
   })
 
@@ -412,7 +452,7 @@ describe('ids that are pending', () => {
           batches.push({ ...group, ids: idsOf(ids), omitted: marked([...known], ids.length) })
         }
         expect(seen(index)).toEqual(seen(replayed))
-        if (random.chance(0.3)) for (const each of [index, replayed]) each.flushed()
+        if (random.chance(0.3)) for (const each of [index, replayed]) each.flushed(1)
         // The group is applied; in a replay nothing is pending.
         const doomed = random.chance(0.05) ? random.pick(TOPICS) : undefined
         const altered = random.chance(0.1) ? random.pick(TOPICS) : undefined

@@ -5,6 +5,7 @@ import type { QueueState } from '../../../broker/shard/queue-state.js'
 import type { CursorState, GroupState, ShardState } from '../../../broker/shard/state.js'
 import { allRows, changedRows } from '../../../broker/shard/state-rows.js'
 import { memberIdFrom, requestIdFrom } from '../../../protocol/ids.js'
+import { PageMemory } from '../../support/page-memory.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { SimulatedStore } from '../../support/simulated-store.js'
 import { newState, StateWalk } from './state-walk.js'
@@ -13,16 +14,18 @@ const SEEDS = 30
 const STEPS = 600
 
 /** The state that a start would make of what the store holds; the invariants are checked on the way. */
-function loaded(store: SimulatedStore): ShardState {
+function loaded(store: SimulatedStore, pages: PageMemory): ShardState {
   const state = newState()
-  state.load(new Manifest(store).load())
+  state.load(pages.filled(new Manifest(store).load()))
   return state
 }
 
-const flush = (manifest: Manifest, state: ShardState): Promise<void> => {
-  const flushing = manifest.flush(changedRows(state, state.applied.sequence + 1))
+const flush = (manifest: Manifest, state: ShardState, memory: PageMemory): Promise<void> => {
+  const { rows, pages } = changedRows(state, state.applied.sequence + 1)
+  memory.write(pages)
+  const flushing = manifest.flush(rows)
   state.overlay.clear()
-  state.dedup.flushed()
+  state.dedup.flushed(state.applied.sequence)
   return flushing
 }
 
@@ -33,16 +36,17 @@ describe('the state of a shard', () => {
       const random = new SeededRandom(seed)
       const walk = new StateWalk(random)
       const store = new SimulatedStore({ seed })
+      const pages = new PageMemory()
       const manifest = new Manifest(store)
       manifest.load()
       for (let step = 0; step < STEPS; step++) {
         walk.step()
-        if (random.chance(0.03)) await flush(manifest, walk.decided)
+        if (random.chance(0.03)) await flush(manifest, walk.decided, pages)
       }
-      await flush(manifest, walk.decided)
+      await flush(manifest, walk.decided, pages)
       const hash = walk.decided.hash()
       expect(walk.replayed.hash(), `replayed, seed ${seed}`).toBe(hash)
-      expect(loaded(store).hash(), `loaded, seed ${seed}`).toBe(hash)
+      expect(loaded(store, pages).hash(), `loaded, seed ${seed}`).toBe(hash)
       for (const type of walk.seen) seen.add(type)
     }
     // A shard's own epoch is the start's business.
@@ -55,10 +59,11 @@ describe('the state of a shard', () => {
       const walk = new StateWalk(new SeededRandom(seed))
       for (let step = 0; step < 300; step++) walk.step()
       const store = new SimulatedStore({ seed })
+      const pages = new PageMemory()
       const manifest = new Manifest(store)
       manifest.load()
       await manifest.flush(allRows(walk.decided, 1))
-      const copy = loaded(store)
+      const copy = loaded(store, pages)
       expect(copy.hash()).toBe(walk.decided.hash())
       expect(copy.overlayBytes).toBe(0)
       expect(copy.dedup.bytes).toBeLessThanOrEqual(walk.decided.dedup.bytes * 2)
@@ -71,7 +76,7 @@ describe('the state of a shard', () => {
     const { decided } = walk
     expect(decided.overlayBytes).toBeGreaterThan(10_000)
     decided.overlay.clear()
-    decided.dedup.flushed()
+    decided.dedup.flushed(1)
     expect(decided.overlayBytes).toBe(0)
   })
 

@@ -400,7 +400,7 @@ describe('a refused unit leaves no trace', () => {
 
   test('when the dedup index is full', async () => {
     await simulated.close()
-    shard = await simulated.open({ dedupBytesMax: 4_096 })
+    shard = await simulated.open({ dedupBytesMax: 5_120 })
     const ids = (from: number) => Array.from({ length: 40 }, (_, i) => `${from + i}=x`)
     await append(shard, write(output, ids(0)))
     await refused({ writes: [write(output, ids(100)), write(audit, ids(0))] }, 'DEDUP_FULL')
