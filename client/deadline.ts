@@ -19,6 +19,14 @@ export class Ending {
     this.#listeners.add(listener)
   }
 
+  /** Resolves when it ends. */
+  promise(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#isOver) resolve()
+      else this.listen(resolve)
+    })
+  }
+
   unlisten(listener: () => void): void {
     this.#listeners.delete(listener)
   }

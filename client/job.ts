@@ -4,8 +4,9 @@ import { HARD_LIMITS } from '../protocol/limits.js'
 import { ACKNOWLEDGEMENT, type Acknowledgeable, type CarriedAck } from './acknowledgement.js'
 import { asMillraceError, illegalArgument, quiet } from './errors.js'
 import type { Place } from './group-record.js'
-import type { HeldJob } from './queue-leases.js'
+import type { HeldJob, OnSettled } from './held-job.js'
 import type { QueueMembership } from './queue-membership.js'
+import type { Verdict } from './queue-settlements.js'
 import type { Headers, ReadRecord } from './topic.js'
 
 export interface NackOptions {
@@ -60,9 +61,6 @@ export class JobRecord implements ReadRecord, JobActions {
   readonly deliveryCount: number
   readonly #held: HeldJob
   readonly #membership: QueueMembership
-  #controller: AbortController | undefined
-  #lost: { readonly reason: unknown } | undefined
-  #settled: { readonly kind: 'ack' | 'nack'; readonly promise: Promise<void> } | undefined
 
   constructor(record: ReadRecord, held: HeldJob, membership: QueueMembership) {
     this.topic = record.topic
@@ -76,15 +74,10 @@ export class JobRecord implements ReadRecord, JobActions {
     this.deliveryCount = held.count + 1
     this.#held = held
     this.#membership = membership
-    held.onLost = (reason) => this.#abort(reason)
   }
 
   get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController()
-      if (this.#lost !== undefined) this.#controller.abort(this.#lost.reason)
-    }
-    return this.#controller.signal
+    return this.#held.signal
   }
 
   get origin(): Place | undefined {
@@ -97,14 +90,14 @@ export class JobRecord implements ReadRecord, JobActions {
   }
 
   ack(): Promise<void> {
-    return this.#settle('ack', {})
+    return this.#settle({ kind: 'ack' })
   }
 
   nack(options: NackOptions = {}): Promise<void> {
     const { delayMs } = options
     if (delayMs !== undefined && !isJobMs(delayMs))
       return quiet(Promise.reject(illegalMs('delayMs', delayMs)))
-    return this.#settle('nack', options)
+    return this.#settle({ kind: 'nack', ...options })
   }
 
   extend(ms: number): Promise<void> {
@@ -118,28 +111,26 @@ export class JobRecord implements ReadRecord, JobActions {
     )
   }
 
-  #settle(kind: 'ack' | 'nack', { delayMs, reason }: NackOptions): Promise<void> {
-    if (this.#settled?.kind === kind) return this.#settled.promise
-    const promise = new Promise<void>((resolve, reject) => {
-      const error = this.#whyNot(kind)
-      if (error !== undefined) return reject(error)
-      this.#membership.settle(this.#held, {
-        kind,
-        ms: delayMs ?? null,
-        reason: reason === undefined ? null : shortened(reason),
-        done: resolve,
-        refused: reject,
-      })
-    })
-    this.#settled ??= { kind, promise }
-    return quiet(promise)
+  #settle(verdict: Verdict): Promise<void> {
+    if (this.#held.settledAs !== verdict.kind) {
+      const error = this.#whyNot(verdict.kind)
+      if (error !== undefined) return quiet(Promise.reject(error))
+      this.#membership.settle(this.#held, verdict)
+    }
+    return this.#held.settlement
+  }
+
+  /** Settles the job, which is open, for whoever needs no promise. */
+  finish(verdict: Verdict, onSettled: OnSettled): void {
+    this.#held.whenSettled(onSettled)
+    this.#membership.settle(this.#held, verdict)
   }
 
   #whyNot(what: string): MillraceError | undefined {
-    if (this.#lost !== undefined) return leaseLost(this, this.#lost.reason)
-    if (this.#held.state === 'started') return undefined
-    const how =
-      this.#settled === undefined ? 'acknowledged by an atomic write' : `settled by ${this.#settled.kind}()`
+    const { lost, state, settledAs } = this.#held
+    if (lost !== undefined) return leaseLost(this, lost.reason)
+    if (state === 'started') return undefined
+    const how = settledAs === undefined ? 'acknowledged by an atomic write' : `settled by ${settledAs}()`
     return new MillraceError('ALREADY_ACKED', { message: `the job cannot be ${what}: it was ${how}` })
   }
 
@@ -148,19 +139,12 @@ export class JobRecord implements ReadRecord, JobActions {
     if (error !== undefined) throw error
     return this.#membership.carry(this.#held)
   }
-
-  #abort(reason: unknown): void {
-    this.#lost ??= { reason }
-    this.#controller?.abort(reason)
-  }
 }
 
 const isJobMs = (ms: number): boolean => Number.isInteger(ms) && ms >= 0 && ms <= HARD_LIMITS.jobMsMax
 
 const illegalMs = (what: string, ms: number): MillraceError =>
   illegalArgument(`${what} is a whole number of milliseconds up to ${HARD_LIMITS.jobMsMax}, not ${ms}`)
-
-const shortened = (reason: string): string => reason.slice(0, HARD_LIMITS.reasonCharsMax)
 
 function leaseLost({ topic, partition, offset }: ReadRecord, cause: unknown): MillraceError {
   return new MillraceError('LEASE_LOST', {

@@ -1,7 +1,8 @@
 import { MillraceError } from '../protocol/error-codes.js'
 import type { Clock, Timer } from './clock.js'
-import type { HeldJob, QueueLeases } from './queue-leases.js'
-import type { QueueSettlements, Settlement } from './queue-settlements.js'
+import type { HeldJob, SettlementCaller } from './held-job.js'
+import type { QueueLeases } from './queue-leases.js'
+import { NOBODY, type QueueSettlements } from './queue-settlements.js'
 
 export interface LeaseKeeperOptions {
   readonly clock: Clock
@@ -62,7 +63,7 @@ export class LeaseKeeper {
     this.#timer?.cancel()
   }
 
-  extend(job: HeldJob, ms: number, caller: Pick<Settlement, 'done' | 'refused'>): void {
+  extend(job: HeldJob, ms: number, caller: SettlementCaller): void {
     const { clock, settlements, lost } = this.#options
     // Meanwhile none goes out by itself, which might shorten it.
     job.isExtending = true
@@ -71,17 +72,19 @@ export class LeaseKeeper {
       job,
       ms,
       reason: null,
-      done: () => {
-        job.isExtending = false
-        job.deadlineMs = Math.max(job.deadlineMs, clock.monotonic() + ms)
-        caller.done()
-      },
-      refused: (error) => {
-        job.isExtending = false
-        // What is being settled has its own answer.
-        const isHeld = job.state === 'waiting' || job.state === 'started'
-        if (error.code === 'LEASE_LOST' && isHeld) lost(job, error)
-        caller.refused(error)
+      caller: {
+        done: () => {
+          job.isExtending = false
+          job.deadlineMs = Math.max(job.deadlineMs, clock.monotonic() + ms)
+          caller.done()
+        },
+        refused: (error) => {
+          job.isExtending = false
+          // What is being settled has its own answer.
+          const isHeld = job.state === 'waiting' || job.state === 'started'
+          if (error.code === 'LEASE_LOST' && isHeld) lost(job, error)
+          caller.refused(error)
+        },
       },
     })
   }
@@ -135,6 +138,6 @@ export class LeaseKeeper {
   }
 
   #extendByItself(job: HeldJob): void {
-    this.extend(job, this.#leaseMs, { done: () => {}, refused: () => {} })
+    this.extend(job, this.#leaseMs, NOBODY)
   }
 }

@@ -1,42 +1,9 @@
-import type { TopicId } from '../protocol/ids.js'
+import { MillraceError } from '../protocol/error-codes.js'
 import type { JoinGroup } from '../protocol/messages/group.js'
 import type { QueueDeliver } from '../protocol/messages/queue.js'
-import { decodeRecords, type WireRecord } from '../protocol/records.js'
-import type { BatchPlace } from './record-decoder.js'
+import { decodeRecords } from '../protocol/records.js'
+import { HeldJob, type JobState, type Lease } from './held-job.js'
 import type { AnyTopic } from './topic.js'
-
-/**
- * waiting: delivered, the program has not seen it. started: in the program's hands. settling: what became of it is on its way
- * to the broker. carried: an atomic write has its ack. gone: settled, or another member's.
- */
-export type JobState = 'waiting' | 'started' | 'settling' | 'carried' | 'gone'
-
-/** A record that is leased to this member. */
-export interface HeldJob {
-  readonly lease: Lease
-  readonly offset: number
-  /** Deliveries before this one that counted. */
-  readonly count: number
-  readonly place: BatchPlace
-  readonly wire: WireRecord
-  readonly bytes: number
-  state: JobState
-  /** On the monotonic clock: from here on the job is surely not ours any more, unless the lease is extended. */
-  deadlineMs: number
-  /** An extension is on its way. */
-  isExtending: boolean
-  /** The program's hands are told that the job is lost. */
-  onLost: ((error: unknown) => void) | undefined
-}
-
-/** What one QUEUE_DELIVER brought. */
-export interface Lease {
-  readonly topicId: TopicId
-  readonly partition: number
-  readonly leaseId: number
-  /** By offset, in their order; those that are gone have left. */
-  readonly jobs: Map<number, HeldJob>
-}
 
 type HeldLease = JoinGroup['heldLeases'][number]
 type Range = HeldLease['started'][number]
@@ -73,33 +40,42 @@ export class QueueLeases {
     return this.#count === 0
   }
 
-  /** Takes a delivery in; returns how many jobs that are. Throws BAD_BATCH. */
+  /** Takes a delivery in; returns how many jobs that are. Throws CORRUPT_DATA. */
   add(delivery: QueueDeliver, deadlineMs: number): number {
     const { topicId, partition, leaseId } = delivery
-    const lease: Lease = { topicId, partition, leaseId, jobs: new Map() }
+    const lease: Lease = { topicId, partition, leaseId, jobs: [], held: 0 }
+    try {
+      this.#fill(lease, delivery, deadlineMs)
+    } catch (cause) {
+      const message = `a delivery of topic ${topicId}, partition ${partition}, lease ${leaseId} cannot be read`
+      throw new MillraceError('CORRUPT_DATA', { message, cause })
+    }
+    // Only now, so that a delivery counts whole or not at all.
+    const count = lease.jobs.length
+    for (const job of lease.jobs as HeldJob[]) {
+      this.#waiting.push(job)
+      this.#waitingBytes += job.bytes
+    }
+    if (count > 0) this.#leases.add(lease)
+    lease.held = count
+    this.#waitingCount += count
+    this.#count += count
+    return count
+  }
+
+  #fill(lease: Lease, delivery: QueueDeliver, deadlineMs: number): void {
     const counts = new Map(delivery.counts.map(({ offset, count }) => [offset, count]))
     let start = 0
     for (const { recordCount, payloadBytes, ...batch } of delivery.batches) {
       const payload = delivery.payloads.subarray(start, start + payloadBytes)
       start += payloadBytes
       const bytes = Math.ceil(payloadBytes / Math.max(1, recordCount))
-      const place = { ...batch, topic: this.#topic, partition }
+      const place = { ...batch, topic: this.#topic, partition: lease.partition }
       for (const wire of decodeRecords(payload, recordCount)) {
-        const offset = batch.baseOffset + wire.offsetDelta
-        const count = counts.get(offset) ?? 0
-        const job = { lease, offset, count, place, wire, bytes, deadlineMs }
-        lease.jobs.set(offset, { ...job, state: 'waiting', isExtending: false, onLost: undefined })
+        const count = counts.size === 0 ? undefined : counts.get(batch.baseOffset + wire.offsetDelta)
+        lease.jobs.push(new HeldJob(lease, place, wire, { count, bytes, deadlineMs }))
       }
     }
-    // Only now, so that a delivery counts whole or not at all.
-    for (const job of lease.jobs.values()) {
-      this.#waiting.push(job)
-      this.#waitingBytes += job.bytes
-    }
-    if (lease.jobs.size > 0) this.#leases.add(lease)
-    this.#waitingCount += lease.jobs.size
-    this.#count += lease.jobs.size
-    return lease.jobs.size
   }
 
   /** The next job for the program: it is started. */
@@ -128,15 +104,16 @@ export class QueueLeases {
     }
     job.state = 'gone'
     this.#count--
-    job.lease.jobs.delete(job.offset)
-    if (job.lease.jobs.size === 0) this.#leases.delete(job.lease)
+    const { lease } = job
+    lease.jobs[job.index] = undefined
+    if (--lease.held === 0) this.#leases.delete(lease)
   }
 
   /** All jobs in these states, by lease and offset. */
   jobsIn(...states: readonly JobState[]): HeldJob[] {
     const jobs: HeldJob[] = []
     for (const lease of this.#leases) {
-      for (const job of lease.jobs.values()) if (states.includes(job.state)) jobs.push(job)
+      for (const job of lease.jobs) if (job !== undefined && states.includes(job.state)) jobs.push(job)
     }
     return jobs
   }
@@ -145,8 +122,9 @@ export class QueueLeases {
   held(): HeldLease[] {
     return [...this.#leases].map(({ topicId, partition, leaseId, jobs }) => {
       const started: Range[] = []
-      for (const { offset, state } of jobs.values()) {
-        if (state === 'waiting') continue
+      for (const job of jobs) {
+        if (job === undefined || job.state === 'waiting') continue
+        const { offset } = job
         const last = started.at(-1)
         if (last?.to === offset) last.to++
         else started.push({ from: offset, to: offset + 1 })
@@ -159,7 +137,7 @@ export class QueueLeases {
   get firstDeadlineMs(): number {
     let first = Number.POSITIVE_INFINITY
     for (const { jobs } of this.#leases) {
-      for (const { deadlineMs } of jobs.values()) first = Math.min(first, deadlineMs)
+      for (const job of jobs) if (job !== undefined) first = Math.min(first, job.deadlineMs)
     }
     return first
   }

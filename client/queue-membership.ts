@@ -13,13 +13,15 @@ import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
 import type { Connection, LinkWatcher } from './connection.js'
 import { asMillraceError } from './errors.js'
+import type { HeldJob, SettlementCaller } from './held-job.js'
 import type { Link, MemberTarget } from './link.js'
 import type { Metadata } from './metadata.js'
 import { QueueCredit } from './queue-credit.js'
 import type { QueueMembershipHost } from './queue-host.js'
 import { LeaseKeeper } from './queue-lease-keeper.js'
-import { type HeldJob, QueueLeases } from './queue-leases.js'
-import { QueueSettlements, type Settlement } from './queue-settlements.js'
+import { QueueLeases } from './queue-leases.js'
+import { NOBODY, QueueSettlements, type Settlement, settlementOf, type Verdict } from './queue-settlements.js'
+import { QueueStarts } from './queue-starts.js'
 import { newRequestId } from './random.js'
 import { askLink } from './request.js'
 import type { AnyTopic } from './topic.js'
@@ -31,7 +33,7 @@ export interface QueueMembershipOptions {
   readonly group: string
   readonly leaseMs: number
   readonly maxDeliveries: number
-  readonly prefetch: number
+  readonly prefetch: number | undefined
   readonly prefetchBytes: number
   readonly sessionTimeoutMs: number
 }
@@ -51,6 +53,7 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
   readonly #settlements: QueueSettlements
   readonly #credit: QueueCredit
   readonly #keeper: LeaseKeeper
+  readonly #starts: QueueStarts
   #topicId: TopicId | undefined
   #mayAskAgain = true
   #memberId: MemberId
@@ -74,8 +77,9 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
     const { settings } = options.connection
     this.#backoff = new Backoff({ random: settings.random, baseMs: RETRY_BASE_MS, capMs: RETRY_CAP_MS })
     this.#leases = new QueueLeases(options.topic)
-    this.#settlements = new QueueSettlements(settings)
-    this.#credit = new QueueCredit(options)
+    this.#settlements = new QueueSettlements(settings, (job) => this.#gone(job))
+    this.#credit = new QueueCredit({ ...options, nowMs: () => settings.clock.monotonic() })
+    this.#starts = new QueueStarts(() => this.tellStarted())
     this.#keeper = new LeaseKeeper({
       clock: settings.clock,
       leases: this.#leases,
@@ -183,6 +187,7 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
     this.#groupId = groupId
     this.#settlements.begin({ link, groupId, memberId: this.#memberId })
     this.#keeper.joined(leaseMs)
+    this.tellStarted()
     this.#onChange?.()
   }
 
@@ -210,10 +215,8 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
       const before = this.#leases.waitingBytes
       const count = this.#leases.add(delivery, this.#keeper.deadlineOfNew())
       this.#credit.delivered(count, this.#leases.waitingBytes - before)
-    } catch (cause) {
-      const { topicId, partition, leaseId } = delivery
-      const message = `a delivery of topic ${topicId}, partition ${partition}, lease ${leaseId} cannot be read`
-      this.#host.failed(new MillraceError('CORRUPT_DATA', { message, cause }))
+    } catch (error) {
+      this.#host.failed(error)
       return
     }
     if (this.#isClosing) this.#release()
@@ -246,15 +249,22 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
   /** The next job, started; undefined while there is none. */
   take(): HeldJob | undefined {
     const job = this.#isClosing ? undefined : this.#leases.start()
-    if (job === undefined) return undefined
-    const { topicId, partition, leaseId } = job.lease
-    // Before the program has it: a job that ends the process must have counted.
-    const ranges = [{ from: job.offset, to: job.offset + 1 }]
-    if (this.#isJoined) {
-      this.#link?.send(queueStarted.write({ ...this.#membership, topicId, partition, leaseId, ranges }))
+    if (job !== undefined) {
+      this.#starts.add(job)
+      this.#credit.started()
+    }
+    return job
+  }
+
+  /** Says which jobs were started, and what there is room for now. */
+  tellStarted(): void {
+    // What was started since the leases were named is told once the member is in.
+    if (this.#isJoining) return
+    for (const started of this.#starts.take()) {
+      // Who is to join again will name it with its lease.
+      if (this.#isJoined) this.#link?.send(queueStarted.write({ ...this.#membership, ...started }))
     }
     this.#giveCredit()
-    return job
   }
 
   get #membership(): { groupId: number; memberId: MemberId } {
@@ -267,28 +277,23 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
     if (records > 0) this.#link?.send(queueCredit.write({ ...this.#membership, records }))
   }
 
-  /** What became of a job; it is no longer in hand once that is durable. */
-  settle(job: HeldJob, settlement: Omit<Settlement, 'job'>): void {
-    job.state = 'settling'
-    const gone = (): void => {
-      this.#leases.remove(job)
-      this.#host.settled()
-    }
-    this.#settlements.add({
-      ...settlement,
-      job,
-      done: () => {
-        gone()
-        settlement.done()
-      },
-      refused: (error) => {
-        gone()
-        settlement.refused(error)
-      },
-    })
+  /** What the program says of a job; it is no longer in hand once that is durable. */
+  settle(job: HeldJob, verdict: Verdict): void {
+    job.settledAs = verdict.kind
+    this.#settle(settlementOf(job, verdict))
   }
 
-  extend(job: HeldJob, ms: number, caller: Pick<Settlement, 'done' | 'refused'>): void {
+  #settle(settlement: Settlement): void {
+    settlement.job.state = 'settling'
+    this.#settlements.add(settlement)
+  }
+
+  #gone(job: HeldJob): void {
+    this.#leases.remove(job)
+    this.#host.settled()
+  }
+
+  extend(job: HeldJob, ms: number, caller: SettlementCaller): void {
     this.#keeper.extend(job, ms, caller)
   }
 
@@ -298,10 +303,7 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
     job.state = 'carried'
     return {
       ack: { kind: 'job', ...this.#membership, topicId, partition, leaseId, offset: job.offset },
-      done: () => {
-        this.#leases.remove(job)
-        this.#host.settled()
-      },
+      done: () => this.#gone(job),
       failed: () => {
         if (job.state !== 'carried') return
         job.state = 'started'
@@ -314,17 +316,15 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
   #lose(job: HeldJob, reason: unknown): void {
     const wasWaiting = job.state === 'waiting'
     this.#leases.remove(job)
-    job.onLost?.(reason)
+    job.lose(reason)
     if (wasWaiting) this.#giveCredit()
     else this.#host.settled()
   }
 
   #loseAll(error: MillraceError): void {
     for (const job of this.#leases.jobsIn('waiting', 'started')) this.#lose(job, error)
-    this.#settlements.refuse(
-      () => true,
-      new MillraceError('LEASE_LOST', { message: error.message, cause: error }),
-    )
+    const lost = new MillraceError('LEASE_LOST', { message: error.message, cause: error })
+    this.#settlements.refuse(() => true, lost)
   }
 
   // The end.
@@ -336,9 +336,8 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
   }
 
   #release(): void {
-    const nobody = { done: () => {}, refused: () => {} }
     for (let job = this.#leases.start(); job !== undefined; job = this.#leases.start()) {
-      this.settle(job, { kind: 'release', ms: null, reason: null, ...nobody })
+      this.#settle({ kind: 'release', job, ms: null, reason: null, caller: NOBODY })
     }
   }
 
@@ -351,10 +350,9 @@ export class QueueMembership implements LinkWatcher, MemberTarget {
   async #leave(reason: unknown): Promise<void> {
     this.#isClosing = true
     this.#keeper.stop()
-    const nobody = { done: () => {}, refused: () => {} }
     for (const job of this.#leases.jobsIn('started')) {
-      job.onLost?.(reason)
-      this.settle(job, { kind: 'nack', ms: 0, reason: LEFT_TEXT, ...nobody })
+      job.lose(reason)
+      this.#settle({ kind: 'nack', job, ms: 0, reason: LEFT_TEXT, caller: NOBODY })
     }
     if (this.#isJoining) await this.#changed()
     const link = this.#link

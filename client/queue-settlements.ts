@@ -1,3 +1,4 @@
+import { inNextTurn } from '#socket'
 import { isErrorCode, MillraceError } from '../protocol/error-codes.js'
 import type { MemberId } from '../protocol/ids.js'
 import { HARD_LIMITS } from '../protocol/limits.js'
@@ -11,27 +12,54 @@ import {
 import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
 import { withOutcome } from './errors.js'
+import type { HeldJob, SettlementCaller } from './held-job.js'
 import type { Link } from './link.js'
 import type { Settings } from './options.js'
-import type { HeldJob } from './queue-leases.js'
 import { askLink } from './request.js'
 
-/** What is to be said of one job. Exactly one of the two is called, once. */
+/** Nobody waits. */
+export const NOBODY: SettlementCaller = { done: () => {}, refused: () => {} }
+
+/** What is to be said of one job. */
 export interface Settlement {
   readonly kind: SettleKind
   readonly job: HeldJob
   readonly ms: number | null
   readonly reason: string | null
-  done(): void
-  refused(error: MillraceError): void
+  readonly caller: SettlementCaller
 }
 
-interface Entry {
-  readonly settlement: Settlement
+/** What a program says became of a job. */
+export interface Verdict {
+  readonly kind: 'ack' | 'nack'
+  /** nack: until it may be given out again; undefined: as long as the broker finds right. */
+  readonly delayMs?: number | undefined
+  readonly reason?: string | undefined
+}
+
+export function settlementOf(job: HeldJob, { kind, delayMs, reason }: Verdict): Settlement {
+  const shortened = reason?.slice(0, HARD_LIMITS.reasonCharsMax)
+  return { kind, job, ms: delayMs ?? null, reason: shortened ?? null, caller: job }
+}
+
+class Entry implements Settlement {
+  readonly kind: SettleKind
+  readonly job: HeldJob
+  readonly ms: number | null
+  readonly reason: string | null
+  readonly caller: SettlementCaller
   /** Its item was refused, and held others: it goes again alone, to tell which is at fault. */
-  isSingle: boolean
+  isSingle = false
   /** It was sent, and the answer is lost: whatever the next answer is, it may be done. */
-  isMaybeDone: boolean
+  isMaybeDone = false
+
+  constructor({ kind, job, ms, reason, caller }: Settlement) {
+    this.kind = kind
+    this.job = job
+    this.ms = ms
+    this.reason = reason
+    this.caller = caller
+  }
 }
 
 interface Item {
@@ -49,11 +77,12 @@ export interface SettlingMember {
 const UNDER_WAY_MAX = 4
 
 /**
- * What the broker is to hear of jobs. Gathers what comes in one run of code, and joins acks that lie side by side. What has
- * no answer when the link is lost goes again when the member is back.
+ * What the broker is to hear of jobs. Gathers what comes in one turn of the event loop, and joins acks that lie side by side.
+ * What has no answer when the link is lost goes again when the member is back.
  */
 export class QueueSettlements {
   readonly #settings: Settings
+  readonly #gone: (job: HeldJob) => void
   readonly #backoff: Backoff
   #pending: Entry[] = []
   readonly #underWay = new Set<Entry[]>()
@@ -62,8 +91,10 @@ export class QueueSettlements {
   #timer: Timer | undefined
   #whenIdle: (() => void)[] = []
 
-  constructor(settings: Settings) {
+  /** `gone` hears of every job that is settled, or cannot be any more, before whoever settled it does. */
+  constructor(settings: Settings, gone: (job: HeldJob) => void) {
     this.#settings = settings
+    this.#gone = gone
     this.#backoff = new Backoff({ random: settings.random, baseMs: 20, capMs: 1_000 })
   }
 
@@ -72,17 +103,15 @@ export class QueueSettlements {
   }
 
   add(settlement: Settlement): void {
-    this.#pending.push({ settlement, isSingle: false, isMaybeDone: false })
-    this.#schedule()
-  }
-
-  #schedule(): void {
+    this.#pending.push(new Entry(settlement))
     if (this.#isScheduled) return
     this.#isScheduled = true
-    queueMicrotask(() => {
-      this.#isScheduled = false
-      this.#send(UNDER_WAY_MAX)
-    })
+    inNextTurn(this.#sendScheduled)
+  }
+
+  readonly #sendScheduled = (): void => {
+    this.#isScheduled = false
+    this.#send(UNDER_WAY_MAX)
   }
 
   /** The member has joined. */
@@ -115,21 +144,21 @@ export class QueueSettlements {
 
   /** Refuses what waits to be sent of jobs for which `isLost`. */
   refuse(isLost: (job: HeldJob) => boolean, error: MillraceError): void {
-    const lost = this.#pending.filter(({ settlement }) => isLost(settlement.job))
-    this.#pending = this.#pending.filter(({ settlement }) => !isLost(settlement.job))
-    for (const entry of lost) refuse(entry, error)
+    const lost = this.#pending.filter(({ job }) => isLost(job))
+    this.#pending = this.#pending.filter(({ job }) => !isLost(job))
+    for (const entry of lost) this.#refuse(entry, error)
     this.#tellIdle()
   }
 
   #send(underWayMax: number): void {
     while (this.#member?.link.isOpen && this.#timer === undefined && this.#pending.length > 0) {
       if (this.#underWay.size >= underWayMax) return
-      this.#sendOne(this.#member, itemsOf(this.#pending.splice(0, HARD_LIMITS.acksPerRequestMax)))
+      this.#sendOne(this.#member, this.#pending.splice(0, HARD_LIMITS.acksPerRequestMax))
     }
   }
 
-  #sendOne({ link, groupId, memberId }: SettlingMember, items: readonly Item[]): void {
-    const entries = items.flatMap((item) => item.entries)
+  #sendOne({ link, groupId, memberId }: SettlingMember, entries: Entry[]): void {
+    const items = itemsOf(entries)
     this.#underWay.add(entries)
     const fields = { groupId, memberId, items: items.map((item) => item.fields) }
     askLink(link, [queueSettle, queueSettled], fields, {
@@ -152,13 +181,16 @@ export class QueueSettlements {
     for (const [index, { entries }] of items.entries()) {
       const code = codes.get(index)
       if (code === undefined) {
-        for (const { settlement } of entries) settlement.done()
+        for (const entry of entries) {
+          if (entry.kind !== 'extend') this.#gone(entry.job)
+          entry.caller.done()
+        }
       } else if (entries.length > 1) {
         for (const entry of entries) entry.isSingle = true
         this.#pending.unshift(...entries)
       } else {
         const known = isErrorCode(code) ? code : 'LEASE_LOST'
-        for (const entry of entries) refuse(entry, new MillraceError(known))
+        for (const entry of entries) this.#refuse(entry, new MillraceError(known))
       }
     }
   }
@@ -166,7 +198,7 @@ export class QueueSettlements {
   #failed(entries: readonly Entry[], error: MillraceError, link: Link): void {
     if (error.outcome === 'unknown') for (const entry of entries) entry.isMaybeDone = true
     if (!error.retriable && link.isOpen) {
-      for (const entry of entries) refuse(entry, error)
+      for (const entry of entries) this.#refuse(entry, error)
       return
     }
     this.#pending.unshift(...entries)
@@ -176,6 +208,11 @@ export class QueueSettlements {
       this.#timer = undefined
       this.#send(UNDER_WAY_MAX)
     }, delayMs)
+  }
+
+  #refuse({ kind, job, caller, isMaybeDone }: Entry, error: MillraceError): void {
+    if (kind !== 'extend') this.#gone(job)
+    caller.refused(withOutcome(error, isMaybeDone ? 'unknown' : 'notWritten'))
   }
 
   #goOn(): void {
@@ -191,31 +228,27 @@ export class QueueSettlements {
   }
 }
 
-function refuse({ settlement, isMaybeDone }: Entry, error: MillraceError): void {
-  settlement.refused(withOutcome(error, isMaybeDone ? 'unknown' : 'notWritten'))
-}
-
 /** One item for each settlement; acks and extensions of neighbours in one lease are joined. */
 function itemsOf(entries: readonly Entry[]): Item[] {
   const items: Item[] = []
+  let last: Item | undefined
   for (const entry of entries) {
-    const { kind, job, ms, reason } = entry.settlement
-    const last = items.at(-1)
     if (last !== undefined && mayJoin(last, entry)) {
       last.fields.to++
       last.entries.push(entry)
       continue
     }
+    const { kind, job, ms, reason } = entry
     const { topicId, partition, leaseId } = job.lease
     const [from, to] = [job.offset, job.offset + 1]
-    items.push({ fields: { kind, topicId, partition, leaseId, from, to, ms, reason }, entries: [entry] })
+    last = { fields: { kind, topicId, partition, leaseId, from, to, ms, reason }, entries: [entry] }
+    items.push(last)
   }
   return items
 }
 
-function mayJoin({ fields, entries }: Item, { settlement, isSingle }: Entry): boolean {
-  const { kind, job, ms } = settlement
-  const { lease } = (entries[0] as Entry).settlement.job
-  if (isSingle || entries[0]?.isSingle || kind === 'nack') return false
-  return fields.kind === kind && fields.ms === ms && lease === job.lease && fields.to === job.offset
+function mayJoin({ fields, entries }: Item, { kind, job, ms, isSingle }: Entry): boolean {
+  const [first] = entries as [Entry]
+  if (isSingle || first.isSingle || kind === 'nack') return false
+  return fields.kind === kind && fields.ms === ms && first.job.lease === job.lease && fields.to === job.offset
 }

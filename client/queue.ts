@@ -1,14 +1,17 @@
+import { inNextTurn } from '#socket'
 import { MillraceError } from '../protocol/error-codes.js'
 import { HARD_LIMITS, illegalGroupName } from '../protocol/limits.js'
 import type { Connection } from './connection.js'
 import { Ending, pause } from './deadline.js'
 import { illegalArgument } from './errors.js'
+import type { HeldJob } from './held-job.js'
 import { type Job, JobRecord } from './job.js'
+import { JobRun, type JobSource, textOf } from './job-run.js'
 import type { Metadata } from './metadata.js'
-import type { HeldJob } from './queue-leases.js'
 import { QueueMembership } from './queue-membership.js'
 import { decodeRecord } from './record-decoder.js'
 import type { AnyTopic, ReadRecord } from './topic.js'
+import { Turn } from './turn.js'
 
 export interface QueueOptions {
   /** The work queue's name; workers with the same one share the jobs. The first one makes it, at the start of each partition. */
@@ -21,7 +24,10 @@ export interface QueueOptions {
   readonly leaseMs?: number
   /** After so many failed deliveries a job becomes a dead letter; default 5. The queue's first worker decides. */
   readonly maxDeliveries?: number
-  /** Jobs that may wait here, leased to this worker, beside those in hand; default 32, at most 10,000. */
+  /**
+   * Jobs that may wait here, leased to this worker, beside those in hand; at most 10,000. Default: as many as it works off within
+   * some 40 to 200 ms, from 32 up to 4,096.
+   */
   readonly prefetch?: number
   /** What they may take in memory, more or less; default 8 MiB. One always may. */
   readonly prefetchBytes?: number
@@ -78,13 +84,11 @@ export interface QueueSurroundings {
 
 const MIB = 1024 * 1024
 const IN_HAND_MAX = 10_000
-/** Of one run: jobs whose outcome is on its way. */
-const SETTLING_MAX = 1_000
 const GRACE_MS = 1_000
 const FINISHED: IteratorResult<never, undefined> = Object.freeze({ done: true, value: undefined })
 
 /** What `client.queue` makes. */
-export class WorkQueue implements Queue {
+export class WorkQueue implements Queue, JobSource {
   readonly #options: QueueOptions
   readonly #membership: QueueMembership
   readonly #onClosed: () => void
@@ -99,11 +103,16 @@ export class WorkQueue implements Queue {
   readonly #left: Promise<void>
   #resolveLeft: () => void = () => {}
   #waiters: (() => void)[] = []
+  readonly #runs = new Set<JobRun>()
+  /** A job is about to be given, alone. */
+  #isHanding = false
+  readonly #turn: Turn
 
   constructor(topic: AnyTopic, options: QueueOptions, { onClosed, ...surroundings }: QueueSurroundings) {
     this.#options = options
     this.#onClosed = () => onClosed(this)
     this.#connection = surroundings.connection
+    this.#turn = new Turn(surroundings.connection.settings.clock)
     this.#membership = new QueueMembership(
       { ...surroundings, topic, ...checked(options) },
       { arrived: () => this.#wake(), settled: () => this.#settled(), failed: (error) => this.fail(error) },
@@ -119,43 +128,92 @@ export class WorkQueue implements Queue {
   readonly #aborted = (): void => this.fail(this.#options.signal?.reason)
 
   async next(): Promise<IteratorResult<Job, undefined>> {
-    if (!this.#isStarted && !this.#isOver) this.#membership.start()
-    this.#isStarted = true
+    this.#start()
     for (;;) {
       if (this.#failure !== undefined) {
         await this.#left
         throw this.#failure.error
       }
-      if (this.#isOver) return FINISHED
-      if (this.#membership.inHand >= IN_HAND_MAX) this.fail(tooManyInHand())
-      const held = this.#isOver ? undefined : this.#membership.take()
-      const job = held === undefined ? undefined : await this.#job(held)
+      if (this.isOver) return FINISHED
+      if (this.#turn.isOver) {
+        await this.#turn.next()
+        continue
+      }
+      const taken = this.take()
+      const job = taken instanceof Promise ? await taken : taken
       if (job !== undefined) return { done: false, value: job }
-      if (held === undefined && !this.#isOver)
+      if (taken === undefined && !this.isOver)
         await new Promise<void>((resolve) => this.#waiters.push(resolve))
     }
   }
 
-  /** Nothing more is given out. */
-  get #isOver(): boolean {
+  #start(): void {
+    if (!this.#isStarted && !this.isOver) this.#membership.start()
+    this.#isStarted = true
+  }
+
+  // What a run needs.
+
+  get isOver(): boolean {
     return this.#isClosing || this.#failure !== undefined
   }
 
-  async #job(held: HeldJob): Promise<Job | undefined> {
-    try {
-      const record = await decodeRecord(held.place, held.wire)
-      return held.state === 'started' ? new JobRecord(record, held, this.#membership) : undefined
-    } catch (error) {
-      const reason = textOf(error)
-      if (held.state === 'started') {
-        this.#membership.settle(held, { kind: 'nack', ms: null, reason, done: () => {}, refused: () => {} })
+  take(): JobRecord | Promise<JobRecord | undefined> | undefined {
+    while (!this.isOver && !this.#isHanding) {
+      if (this.#membership.inHand >= IN_HAND_MAX) {
+        this.fail(tooManyInHand())
+        return undefined
       }
+      const held = this.#membership.take()
+      if (held === undefined) return undefined
+      const job = held.isSuspect ? this.#handAlone(held) : this.#jobOf(held)
+      if (job !== undefined) return job
+    }
+    return undefined
+  }
+
+  /**
+   * What a worker had that was lost may have ended it, before a word of that could leave. So the broker hears of it first, and
+   * nothing else is begun with it: then it counts, and only that.
+   */
+  async #handAlone(held: HeldJob): Promise<JobRecord | undefined> {
+    this.#isHanding = true
+    this.#membership.tellStarted()
+    await this.#turn.next()
+    this.#isHanding = false
+    // Whoever else waits has a turn of its own.
+    inNextTurn(() => this.#wake())
+    return held.state === 'started' ? this.#jobOf(held) : undefined
+  }
+
+  /** Undefined: it cannot be decoded. */
+  #jobOf(held: HeldJob): JobRecord | Promise<JobRecord | undefined> | undefined {
+    try {
+      const record = decodeRecord(held.place, held.wire)
+      if (record instanceof Promise) return this.#decoded(held, record)
+      return new JobRecord(record, held, this.#membership)
+    } catch (error) {
+      this.#undecodable(held, error)
       return undefined
     }
   }
 
+  async #decoded(held: HeldJob, record: Promise<ReadRecord>): Promise<JobRecord | undefined> {
+    try {
+      const job = new JobRecord(await record, held, this.#membership)
+      return job.isOpen ? job : undefined
+    } catch (error) {
+      this.#undecodable(held, error)
+      return undefined
+    }
+  }
+
+  #undecodable(held: HeldJob, error: unknown): void {
+    if (held.state === 'started') this.#membership.settle(held, { kind: 'nack', reason: textOf(error) })
+  }
+
   async run(work: (job: Job) => unknown, options: RunJobsOptions = {}): Promise<void> {
-    const { concurrency = 1, signal, graceMs = GRACE_MS } = options
+    const { concurrency = 1, signal, graceMs = GRACE_MS, onFailed } = options
     if (!Number.isInteger(concurrency) || concurrency < 1) {
       throw illegalArgument(`concurrency is a whole number from 1 on, not ${concurrency}`)
     }
@@ -163,17 +221,18 @@ export class WorkQueue implements Queue {
     const aborted = (): void => this.fail(signal?.reason)
     if (signal?.aborted) aborted()
     else signal?.addEventListener('abort', aborted, { once: true })
-    const settling = new Set<Promise<void>>()
-    const workers = Array.from({ length: concurrency }, () => this.#work(work, options, settling))
-    const working = Promise.all(workers).then(() => Promise.all(settling))
+    const run = new JobRun({ source: this, turn: this.#turn, concurrency, work, onFailed })
+    this.#runs.add(run)
+    this.#start()
+    run.pump()
     try {
       // A function that has no end must not hold up one.
-      await Promise.race([working, this.#whenFailed()])
+      await Promise.race([this.#whenFailed(), run.ended.promise()])
     } catch (error) {
-      this.fail(error)
-      await Promise.all([this.#left, this.#grace(workers, graceMs)])
+      await Promise.all([this.#left, this.#grace(run, graceMs)])
       throw error
     } finally {
+      this.#runs.delete(run)
       signal?.removeEventListener('abort', aborted)
     }
   }
@@ -187,44 +246,17 @@ export class WorkQueue implements Queue {
     })
   }
 
-  /** Resolves when all have ended, or after so long, or when the client is closed. */
-  #grace(workers: readonly Promise<void>[], graceMs: number): Promise<void> {
+  /** Resolves when its functions have ended, or after so long, or when the client is closed. */
+  async #grace(run: JobRun, graceMs: number): Promise<void> {
     const { closing, settings } = this.#connection
     const ended = new Ending()
     const end = (): void => ended.end()
-    if (closing.isOver) end()
-    else closing.listen(end)
-    void Promise.allSettled(workers)
-      .then(end)
-      .then(() => closing.unlisten(end))
-    return pause(graceMs, settings.clock, { signal: undefined, hurry: ended })
-  }
-
-  async #work(
-    work: (job: Job) => unknown,
-    { onFailed }: RunJobsOptions,
-    settling: Set<Promise<void>>,
-  ): Promise<void> {
-    for (;;) {
-      const { value: job, done } = await this.next()
-      if (done) return
-      let settle: () => Promise<void> = () => job.ack()
-      try {
-        await work(job)
-      } catch (error) {
-        settle = () => job.nack({ reason: textOf(error) })
-        onFailed?.(error, job)
-      }
-      // The function may have settled it itself.
-      if (!(job as JobRecord).isOpen) continue
-      // The next one need not wait for the disk.
-      const settled: Promise<void> = settle()
-        .catch((error: unknown) => onFailed?.(error, job))
-        .catch((error: unknown) => this.fail(error))
-        .finally(() => settling.delete(settled))
-      settling.add(settled)
-      if (settling.size >= SETTLING_MAX) await settled
+    for (const ending of [run.rested, closing]) {
+      if (ending.isOver) end()
+      else ending.listen(end)
     }
+    await pause(graceMs, settings.clock, { signal: undefined, hurry: ended })
+    closing.unlisten(end)
   }
 
   async return(): Promise<IteratorResult<Job, undefined>> {
@@ -234,7 +266,7 @@ export class WorkQueue implements Queue {
   }
 
   async close(): Promise<void> {
-    if (!this.#isOver) {
+    if (!this.isOver) {
       this.#isClosing = true
       this.#membership.stop()
       this.#wake()
@@ -273,6 +305,7 @@ export class WorkQueue implements Queue {
     const waiters = this.#waiters
     this.#waiters = []
     for (const wake of waiters) wake()
+    for (const run of this.#runs) run.pump()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -284,8 +317,6 @@ export class WorkQueue implements Queue {
   }
 }
 
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 const leftError = (): MillraceError => new MillraceError('CLOSED', { message: 'the queue was left' })
 
 const tooManyInHand = (): MillraceError =>
@@ -294,7 +325,7 @@ const tooManyInHand = (): MillraceError =>
   })
 
 function checked(options: QueueOptions) {
-  const { group, leaseMs = 30_000, maxDeliveries = 5, prefetch = 32 } = options
+  const { group, leaseMs = 30_000, maxDeliveries = 5, prefetch } = options
   const { prefetchBytes = 8 * MIB, sessionTimeoutMs = 10_000 } = options
   const { jobMsMax, prefetchMax, uint32Max } = HARD_LIMITS
   const why = illegalGroupName(group)
@@ -304,7 +335,7 @@ function checked(options: QueueOptions) {
     group,
     leaseMs: whole('leaseMs', leaseMs, { min: 1, max: jobMsMax }),
     maxDeliveries: whole('maxDeliveries', maxDeliveries, { min: 1, max: uint32Max }),
-    prefetch: whole('prefetch', prefetch, { min: 1, max: prefetchMax }),
+    prefetch: prefetch === undefined ? prefetch : whole('prefetch', prefetch, { min: 1, max: prefetchMax }),
     prefetchBytes: whole('prefetchBytes', prefetchBytes, { min: 1, max: HARD_LIMITS.uintMax }),
     sessionTimeoutMs: whole('sessionTimeoutMs', sessionTimeoutMs, {
       min: sessionTimeoutMsMin,

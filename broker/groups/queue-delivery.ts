@@ -73,7 +73,7 @@ function frameOf(
     leaseId: delivery.leaseId,
     deadline: delivery.deadline,
     ranges,
-    counts: delivery.counts.filter(({ offset }) => overlaps({ from: offset, to: offset + 1 }, ranges)),
+    counts: countsWithin(delivery.counts, ranges),
     batches: slices.map(({ slice: { header, recordCount, payloadBytes } }) => ({
       baseOffset: header.baseOffset,
       appendTime: header.appendTime,
@@ -90,6 +90,15 @@ function frameOf(
       if (!isCopied) releaseAll(reads)
     },
   }
+}
+
+/** Those of jobs in these ranges; both are in the order of their offsets. */
+function countsWithin(counts: Delivery['counts'], ranges: readonly OffsetRange[]): DeliveryHead['counts'] {
+  let i = 0
+  return counts.filter(({ offset }) => {
+    while (i < ranges.length && (ranges[i] as OffsetRange).to <= offset) i++
+    return i < ranges.length && (ranges[i] as OffsetRange).from <= offset
+  })
 }
 
 /** Each entry once, in order: reads that began at different offsets may have the same one. */

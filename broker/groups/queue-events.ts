@@ -85,7 +85,7 @@ export interface Delivery {
   readonly leaseId: number
   readonly deadline: number
   readonly ranges: readonly OffsetRange[]
-  /** Of jobs delivered before. */
+  /** Of jobs delivered before, in the order of their offsets; 0 of those that a lost member may have started. */
   readonly counts: readonly { readonly offset: number; readonly count: number }[]
 }
 

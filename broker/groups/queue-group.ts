@@ -8,9 +8,14 @@ interface QueueMember {
   /** Jobs that it has room for and that no partition was promised. */
   credits: number
   isAway: boolean
+  /** What a partition gets of it at least, if there is so much; of one allotment. */
+  shareMin: number
   /** Its connection has not taken what it was sent: it gets no more for now. */
   isHeld: boolean
 }
+
+/** More than so many jobs at a time are not kept together for one partition. */
+const SHARE_MIN_MAX = 256
 
 /** What one partition may deal out. */
 export interface Allotment {
@@ -34,7 +39,7 @@ export class QueueGroup {
   /** The member is new, or back on another connection with room for `credits`. */
   join(memberId: MemberId, member: { topics: Iterable<TopicId>; credits: number }): void {
     const topics = new Set(member.topics)
-    this.#members.set(memberId, { topics, credits: 0, isAway: false, isHeld: false })
+    this.#members.set(memberId, { topics, credits: 0, shareMin: 0, isAway: false, isHeld: false })
     this.credit(memberId, member.credits)
   }
 
@@ -78,20 +83,29 @@ export class QueueGroup {
     this.#hungry.delete(part)
   }
 
-  /** Shares the credit that there is among the partitions with work, in turn. */
-  allot(): Allotment[] {
+  /**
+   * Shares the credit that there is among the partitions with work, in turn; `jobsIn` says how many jobs one may have, at most. A
+   * claim costs the same for one job as for hundreds: so many partitions are rather served one after the other than all with little.
+   */
+  allot(jobsIn: (part: Part) => number = () => Number.POSITIVE_INFINITY): Allotment[] {
     const allotments: Allotment[] = []
     let waiting = this.#hungry.size
     let free = 0
-    for (const { credits, isHeld } of this.#members.values()) free += isHeld ? 0 : credits
+    for (const member of this.#members.values()) {
+      free += member.isHeld ? 0 : member.credits
+      member.shareMin = Math.min(SHARE_MIN_MAX, Math.floor(member.credits / 4))
+    }
     for (const part of this.#hungry) {
       if (free === 0) break
       const { topicId } = placeOf(part)
+      // One that has none says so itself.
+      const jobs = Math.max(1, jobsIn(part))
       const members: MemberDemand[] = []
       for (const [memberId, member] of this.#members) {
         if (member.credits === 0 || member.isHeld || !member.topics.has(topicId)) continue
         // What it leaves goes to those behind it; the last one gets all that is left.
-        const credits = Math.ceil(member.credits / waiting)
+        const share = Math.max(Math.ceil(member.credits / waiting), member.shareMin)
+        const credits = Math.min(share, jobs, member.credits)
         member.credits -= credits
         free -= credits
         members.push({ memberId, credits })

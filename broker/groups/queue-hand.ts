@@ -1,5 +1,5 @@
 import { type OffsetRange, OffsetRanges } from '../shard/offset-ranges.js'
-import { type QueueState, RANGE } from '../shard/queue-state.js'
+import { type QueueRange, type QueueState, RANGE } from '../shard/queue-state.js'
 
 /** What was read from a partition. */
 export interface ReadRecords extends OffsetRange {
@@ -87,7 +87,9 @@ export class QueueHand {
 }
 
 /** The ranges that may be delivered again at `time`, those first that could be the longest. */
-export const readyRanges = (queue: QueueState, time: number) =>
-  queue.ranges
+export function readyRanges(queue: QueueState, time: number): QueueRange[] {
+  if (queue.sizes().ready === 0) return []
+  return queue.ranges
     .filter((range) => range.kind === RANGE.ready && range.time <= time)
     .sort((a, b) => a.time - b.time || a.from - b.from)
+}

@@ -113,9 +113,20 @@ export class QueuePartition {
 
   /** As the log has it; undefined when it is not there, or not any more. */
   get queue(): QueueState | undefined {
-    const { groupId, topicId, partition } = this.#at
     const { groups } = this.#environment.shard.groups.state
-    return groups.get(groupId)?.queues.get(`${topicId}/${partition}`)
+    return groups.get(this.#at.groupId)?.queues.get(this.part)
+  }
+
+  /** Jobs that could be claimed, at most. */
+  get claimable(): number {
+    const { queue } = this
+    return queue === undefined ? 0 : this.#endOffset - queue.frontier + queue.sizes().ready
+  }
+
+  /** The partition's durable end; 0 when it is gone. */
+  get #endOffset(): number {
+    const { topicId, partition } = this.#at
+    return this.#environment.shard.groups.state.topics.get(topicId)?.partitions[partition]?.endOffset ?? 0
   }
 
   get isBusy(): boolean {
@@ -173,10 +184,7 @@ export class QueuePartition {
 
   /** Atomic writes settle jobs without a word here: see whether they made room for more. */
   look(): void {
-    const { topicId, partition } = this.#at
-    const { topics } = this.#environment.shard.groups.state
-    const endOffset = topics.get(topicId)?.partitions[partition]?.endOffset ?? 0
-    if (!this.#isHungry && !this.#isWriting && (this.queue?.frontier ?? 0) < endOffset) {
+    if (!this.#isHungry && !this.#isWriting && (this.queue?.frontier ?? 0) < this.#endOffset) {
       this.step({ type: 'time' })
     }
   }
@@ -309,7 +317,7 @@ export class QueuePartition {
     const to = { memberId, attempt: this.#owner.attemptOf(memberId) }
     const jobs = delivery.ranges.reduce((sum, { from, to }) => sum + to - from, 0)
     metrics.count('jobsDelivered', jobs)
-    metrics.count('jobsRedelivered', delivery.counts.length)
+    metrics.count('jobsRedelivered', delivery.counts.filter(({ count }) => count > 0).length)
     try {
       const frames = await deliveryFrames(delivery, { reads: this.#decidedReads, slicer, ...this.#at })
       for (const frame of frames) this.#owner.deliver(to, frame)

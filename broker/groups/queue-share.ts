@@ -1,12 +1,17 @@
+import type { OffsetRanges } from '../shard/offset-ranges.js'
 import type { MemberDemand } from './queue-events.js'
 import type { Claimable } from './queue-hand.js'
 
-/** The jobs that were delivered before, by offset. */
-export function countsOf(jobs: readonly Claimable[]): { offset: number; count: number }[] {
+/** How often the jobs were delivered, of those of which that counted or that are among `suspects`, by offset. */
+export function countsOf(
+  jobs: readonly Claimable[],
+  suspects: OffsetRanges,
+): { offset: number; count: number }[] {
   const counts: { offset: number; count: number }[] = []
-  for (const { from, to, count } of jobs) {
-    if (count === 0) continue
-    for (let offset = from; offset < to; offset++) counts.push({ offset, count })
+  for (const job of jobs) {
+    const told = job.count > 0 ? [job] : suspects.within(job)
+    for (const { from, to } of told)
+      for (let offset = from; offset < to; offset++) counts.push({ offset, count: job.count })
   }
   return counts.sort((a, b) => a.offset - b.offset)
 }
@@ -26,7 +31,7 @@ export function shareOut(
     left -= share
     for (let job = rest[0]; job !== undefined && share > 0; job = rest[0]) {
       const to = Math.min(job.to, job.from + share)
-      theirs.push({ from: job.from, to, count: job.count })
+      theirs.push({ ...job, to })
       share -= to - job.from
       job.from = to
       if (job.from === job.to) rest.shift()

@@ -342,7 +342,7 @@ export class RunningQueue implements PartitionOwner {
     this.#isAllotting = true
     queueMicrotask(() => {
       this.#isAllotting = false
-      for (const { part, members } of this.#group.allot()) {
+      for (const { part, members } of this.#group.allot((of) => this.#partitions.get(of)?.claimable ?? 0)) {
         const partition = this.#partitions.get(part)
         if (partition === undefined) this.unused(members)
         else partition.step({ type: 'demand', members })

@@ -8,7 +8,9 @@ import type { MemberId } from '../../protocol/ids.js'
 import { clip, joined, type OffsetRange, OffsetRanges, split } from '../shard/offset-ranges.js'
 import { QUEUE_REASON, type QueueMove, type QueueState, RANGE } from '../shard/queue-state.js'
 import { BACKOFF_MS_MIN, backoffMs } from './backoff.js'
+import { BuriedJobs } from './queue-burials.js'
 import { type HandBack, type Outcome, QueueDraft } from './queue-draft.js'
+import { dueTimes, hasReady } from './queue-due.js'
 import type { MemberDemand, QueueEffect, QueueEvent, QueueView, Settlement } from './queue-events.js'
 import { QueueHand, readyRanges } from './queue-hand.js'
 import { countsOf, demandOf, shareOut } from './queue-share.js'
@@ -24,10 +26,10 @@ export interface WorkQueueOptions {
 const LEASED_PER_RANGE = 10
 /** One read reaches over so many offsets to find more that was given back. */
 const SCATTERED_RECORDS = 1000
-
 /** Ranges that the settlements of one move go through, about: what else was asked waits for the next move. */
 const MOVE_WORK_MAX = 10_000
 
+const ALL_LEASES = { below: Number.POSITIVE_INFINITY, keep: new Set<number>() } as const
 const REASON_EXPIRED = 'the lease ran out'
 const REASON_LOST = 'the worker was lost'
 
@@ -36,19 +38,21 @@ export class WorkQueue<Item extends Settlement> {
   readonly #options: WorkQueueOptions
   readonly #hand = new QueueHand()
   readonly #started = new OffsetRanges()
+  /** What lost members had and did not say to have started: it may be what ended them. */
+  readonly #suspects = new OffsetRanges()
   #settlements: Item[] = []
   #handBacks: HandBack[] = []
   #demand: MemberDemand[] = []
-  /** Jobs whose dead letter is being written; no lease of theirs runs out meanwhile. */
-  readonly #buried = new OffsetRanges()
-  /** The nack that buried a job: it is answered when all its jobs are done. */
-  readonly #buriedBy = new Map<number, Item>()
-  readonly #unanswered = new Map<Item, number>()
+  readonly #buried = new BuriedJobs<Item>()
   #isReading = false
   /** Nothing more is read before the next claim. */
   #isFull = false
   #readAt = 0
   #isWriting = false
+  /** It has said so, and got no demand since. */
+  #isHungry = false
+  /** What the move that is being written will make of the queue's; 0 when it is not known. */
+  #frontier = 0
   #outcome: Outcome<Item> | undefined
   #endOffset = 0
 
@@ -61,6 +65,7 @@ export class WorkQueue<Item extends Settlement> {
     this.#endOffset = view.endOffset
     switch (event.type) {
       case 'demand':
+        this.#isHungry = false
         this.#demand = event.members.filter(({ credits }) => credits > 0)
         break
       case 'records':
@@ -88,13 +93,14 @@ export class WorkQueue<Item extends Settlement> {
         break
       case 'gone':
         this.#withdraw(event.memberId)
-        this.#handBack(event, { below: Number.POSITIVE_INFINITY, keep: new Set(), counts: !event.left })
+        this.#handBacks.push({ memberId: event.memberId, ...ALL_LEASES, counts: !event.left })
         break
       case 'back':
         for (const { leaseId, started } of event.held) {
           this.#start({ memberId: event.memberId, leaseId, ranges: started }, view.queue)
         }
-        this.#handBack(event, {
+        this.#handBacks.push({
+          memberId: event.memberId,
           below: view.queue.nextLeaseId,
           keep: new Set(event.held.map(({ leaseId }) => leaseId)),
           counts: false,
@@ -104,7 +110,7 @@ export class WorkQueue<Item extends Settlement> {
         this.#tell(effects)
         break
       case 'buried':
-        this.#bury(event.offset, effects)
+        for (const item of this.#buried.done(event.offset)) effects.push({ type: 'answer', item })
         break
       case 'time':
         break
@@ -133,9 +139,10 @@ export class WorkQueue<Item extends Settlement> {
       for (const handBack of this.#handBacks.splice(0)) this.#takeBack(handBack, draft, outcome)
     this.#expire(draft, outcome)
     this.#claim(draft, outcome)
+    this.#frontier = draft.frontier
     this.#hand.clear()
     this.#isFull = false
-    this.#started.delete({ from: 0, to: queue.floor })
+    for (const offsets of [this.#started, this.#suspects]) offsets.delete({ from: 0, to: queue.floor })
     return draft.move()
   }
 
@@ -155,12 +162,9 @@ export class WorkQueue<Item extends Settlement> {
     this.#demand = this.#demand.filter(({ memberId }) => memberId !== gone)
   }
 
-  #handBack({ memberId }: { memberId: MemberId }, rest: Omit<HandBack, 'memberId'>): void {
-    this.#handBacks.push({ memberId, ...rest })
-  }
-
   #tell(effects: QueueEffect<Item>[]): void {
     this.#isWriting = false
+    this.#frontier = 0
     const outcome = this.#outcome
     this.#outcome = undefined
     if (outcome === undefined) return
@@ -172,31 +176,17 @@ export class WorkQueue<Item extends Settlement> {
     if (this.#demand.length > 0) effects.push({ type: 'unused', members: this.#demand.splice(0) })
   }
 
-  #bury(offset: number, effects: QueueEffect<Item>[]): void {
-    this.#buried.delete({ from: offset, to: offset + 1 })
-    const item = this.#buriedBy.get(offset)
-    if (item === undefined) return
-    this.#buriedBy.delete(offset)
-    const left = (this.#unanswered.get(item) ?? 1) - 1
-    if (left > 0) {
-      this.#unanswered.set(item, left)
-      return
-    }
-    this.#unanswered.delete(item)
-    effects.push({ type: 'answer', item })
-  }
-
   /** Says what is to happen next, of itself. */
   #plan(view: QueueView, effects: QueueEffect<Item>[]): void {
-    // What is being written changes everything: wait for it.
-    if (this.#isWriting) return
-    if (this.#settlements.length + this.#handBacks.length > 0) {
-      this.#write(effects)
+    if (this.#isWriting) {
+      this.#prepare(view, effects)
       return
     }
-    const due = this.#dueTimes(view)
-    if (due.isExpired) {
+    const hasSettlements = this.#settlements.length + this.#handBacks.length > 0
+    const due = hasSettlements ? undefined : dueTimes(view, this.#buried.offsets)
+    if (due === undefined || due.isExpired) {
       this.#write(effects)
+      this.#prepare(view, effects)
       return
     }
     const isReadable = view.now >= this.#readAt
@@ -204,34 +194,42 @@ export class WorkQueue<Item extends Settlement> {
     if (this.#isReading) {
       // Its answer comes back here.
     } else if (read !== undefined) {
-      this.#isReading = true
-      effects.push({ type: 'read', ...read })
+      this.#read(read, effects)
     } else if (!this.#hand.isEmpty) {
       this.#write(effects)
     } else if (this.#demand.length > 0) {
       effects.push({ type: 'unused', members: this.#demand.splice(0) })
     } else if (isReadable && this.#hasWork(view)) {
-      effects.push({ type: 'hungry' })
+      this.#sayHungry(effects)
     }
     const wakeAt = isReadable ? due.next : Math.min(due.next, this.#readAt)
     if (wakeAt < Number.POSITIVE_INFINITY) effects.push({ type: 'wakeAt', time: wakeAt })
   }
 
+  /** Reads ahead for the next move while one is being written, but not among what was given back: that may just be claimed. */
+  #prepare(view: QueueView, effects: QueueEffect<Item>[]): void {
+    if (this.#isReading || this.#isFull || view.now < this.#readAt || hasReady(view)) return
+    if (this.#demand.length === 0) {
+      if (!this.#isHungry && this.#hasWork(view)) this.#sayHungry(effects)
+      return
+    }
+    const read = this.#nextRead(view)
+    if (read !== undefined) this.#read(read, effects)
+  }
+
+  #sayHungry(effects: QueueEffect<Item>[]): void {
+    this.#isHungry = true
+    effects.push({ type: 'hungry' })
+  }
+
+  #read(extent: { offset: number; records: number }, effects: QueueEffect<Item>[]): void {
+    this.#isReading = true
+    effects.push({ type: 'read', ...extent })
+  }
+
   #write(effects: QueueEffect<Item>[]): void {
     this.#isWriting = true
     effects.push({ type: 'write' })
-  }
-
-  /** Whether a lease ran out, and when the next one does or a job that waits may go out. */
-  #dueTimes({ queue, now }: QueueView): { isExpired: boolean; next: number } {
-    let isExpired = false
-    let next = Number.POSITIVE_INFINITY
-    for (const range of queue.ranges) {
-      if (range.kind === RANGE.done) continue
-      if (range.time > now) next = Math.min(next, range.time)
-      else if (range.kind === RANGE.leased && !this.#buried.covers(range)) isExpired = true
-    }
-    return { isExpired, next }
   }
 
   #mayClaimAtFrontier(queue: QueueState): boolean {
@@ -241,9 +239,14 @@ export class WorkQueue<Item extends Settlement> {
     return queue.sizes().leased < LEASED_PER_RANGE * rangesMax
   }
 
-  #hasWork({ queue, now, endOffset }: QueueView): boolean {
-    if (queue.frontier < endOffset && this.#mayClaimAtFrontier(queue)) return true
-    return queue.ranges.some(({ kind, time }) => kind === RANGE.ready && time <= now)
+  #hasWork(view: QueueView): boolean {
+    const { queue, endOffset } = view
+    return (this.#frontierOf(queue) < endOffset && this.#mayClaimAtFrontier(queue)) || hasReady(view)
+  }
+
+  /** With what is being written. */
+  #frontierOf(queue: QueueState): number {
+    return Math.max(this.#frontier, queue.frontier)
   }
 
   /** Where to read more for the demand; undefined when what is at hand is enough, or all that there is. */
@@ -258,9 +261,10 @@ export class WorkQueue<Item extends Settlement> {
       if (wanted <= 0) return undefined
     }
     if (!this.#mayClaimAtFrontier(queue)) return undefined
-    const offset = this.#hand.firstUnread({ from: queue.frontier, to: endOffset })
+    const frontier = this.#frontierOf(queue)
+    const offset = this.#hand.firstUnread({ from: frontier, to: endOffset })
     if (offset === undefined) return undefined
-    const records = wanted - this.#hand.liveIn({ from: queue.frontier, to: offset })
+    const records = wanted - this.#hand.liveIn({ from: frontier, to: offset })
     return records > 0 ? { offset, records } : undefined
   }
 
@@ -270,7 +274,11 @@ export class WorkQueue<Item extends Settlement> {
       outcome.refusals.push({ item, code: 'ACK_OUT_OF_RANGE' })
     } else if (item.kind === 'extend') {
       this.#extend(item, draft, outcome)
-    } else if (draft.taken.overlaps(item) || this.#buried.overlaps(item) || !queue.isLeased(item, time)) {
+    } else if (
+      draft.taken.overlaps(item) ||
+      this.#buried.offsets.overlaps(item) ||
+      !queue.isLeased(item, time)
+    ) {
       outcome.refusals.push({ item, code: 'LEASE_LOST' })
     } else if (item.kind === 'ack') {
       draft.ack(item)
@@ -281,8 +289,7 @@ export class WorkQueue<Item extends Settlement> {
       const delayMs = (count: number) => (item.kind === 'nack' ? (item.ms ?? backoffMs(count)) : 0)
       const dead = this.#giveBack(item, { draft, outcome, isCounted, delayMs, reason: item.reason ?? 'nack' })
       if (dead.length === 0) outcome.answers.push({ item })
-      else this.#unanswered.set(item, dead.length)
-      for (const offset of dead) this.#buriedBy.set(offset, item)
+      else this.#buried.answerLater(item, dead)
     }
   }
 
@@ -295,7 +302,7 @@ export class WorkQueue<Item extends Settlement> {
       const part = clip(range, item)
       const isTheirs = range.leaseId === item.leaseId && range.memberId === item.memberId && range.time > time
       if (!isTheirs || range.kind !== RANGE.leased) continue
-      for (const rest of this.#untouched(part, draft)) {
+      for (const rest of this.#buried.untouched(part, draft.taken)) {
         // An extension never shortens.
         const until = Math.max(range.time, time + (item.ms ?? this.#options.leaseMs))
         draft.extended.push({ ...rest, deadline: until })
@@ -306,14 +313,12 @@ export class WorkQueue<Item extends Settlement> {
     else outcome.answers.push({ item, deadline })
   }
 
-  #takeBack(handBack: HandBack, draft: QueueDraft, outcome: Outcome<Item>): void {
-    const { memberId, below, keep, counts } = handBack
+  #takeBack({ memberId, below, keep, counts }: HandBack, draft: QueueDraft, outcome: Outcome<Item>): void {
     draft.reason = QUEUE_REASON.gone
     for (const range of draft.queue.ranges) {
       if (range.kind !== RANGE.leased || range.memberId !== memberId) continue
       if (range.leaseId >= below || keep.has(range.leaseId)) continue
-      const isCounted = (part: OffsetRange) => counts && this.#started.overlaps(part)
-      this.#giveBack(range, { draft, outcome, isCounted, delayMs: () => 0, reason: REASON_LOST })
+      this.#takeAway(range, { draft, outcome, reason: REASON_LOST, isLost: counts })
     }
   }
 
@@ -321,9 +326,16 @@ export class WorkQueue<Item extends Settlement> {
     for (const range of draft.queue.ranges) {
       if (range.kind !== RANGE.leased || range.time > draft.time) continue
       draft.reason = QUEUE_REASON.expired
-      const isCounted = (part: OffsetRange) => this.#started.overlaps(part)
-      this.#giveBack(range, { draft, outcome, isCounted, delayMs: () => 0, reason: REASON_EXPIRED })
+      this.#takeAway(range, { draft, outcome, reason: REASON_EXPIRED, isLost: true })
     }
+  }
+
+  #takeAway(
+    range: OffsetRange,
+    how: { draft: QueueDraft; outcome: Outcome<Item>; reason: string; isLost: boolean },
+  ): void {
+    const isCounted = (part: OffsetRange) => how.isLost && this.#started.overlaps(part)
+    this.#giveBack(range, { ...how, isCounted, delayMs: () => 0 })
   }
 
   /** Gives jobs back, or up when they were delivered too often; returns the offsets of the latter. */
@@ -335,21 +347,24 @@ export class WorkQueue<Item extends Settlement> {
       isCounted: (part: OffsetRange) => boolean
       delayMs: (count: number) => number
       reason: string
+      /** The member was: nobody knows what it did with them. */
+      isLost?: boolean
     },
   ): number[] {
     const { draft, outcome, reason } = how
     const dead: number[] = []
     for (const range of draft.queue.overlapping(within)) {
       draft.work++
-      for (const rest of this.#untouched(clip(range, within), draft)) {
+      for (const rest of this.#buried.untouched(clip(range, within), draft.taken)) {
         for (const part of split(rest, this.#started)) {
           const counted = how.isCounted(part)
           const count = range.count + (counted ? 1 : 0)
           if (!counted || count < this.#options.maxDeliveries) {
             draft.giveBack({ ...part, visibleAt: draft.time + how.delayMs(range.count), counted })
+            if (how.isLost && !counted) this.#suspects.add(part)
             continue
           }
-          this.#buried.add(part)
+          this.#buried.offsets.add(part)
           for (let offset = part.from; offset < part.to; offset++) {
             outcome.dead.push({ offset, leaseId: range.leaseId, count, reason })
             dead.push(offset)
@@ -358,11 +373,6 @@ export class WorkQueue<Item extends Settlement> {
       }
     }
     return dead
-  }
-
-  /** What of a range is neither being buried nor settled by this move already. */
-  #untouched(range: OffsetRange, draft: QueueDraft): OffsetRange[] {
-    return [...this.#buried.outside(range)].flatMap((rest) => [...draft.taken.outside(rest)])
   }
 
   #claim(draft: QueueDraft, outcome: Outcome<Item>): void {
@@ -382,7 +392,7 @@ export class WorkQueue<Item extends Settlement> {
       if (taken === 0) continue
       const claim = { memberId, leaseId: draft.nextLeaseId++, deadline, ranges: joined(theirs) }
       draft.claims.push(claim)
-      outcome.deliveries.push({ ...claim, counts: countsOf(theirs) })
+      outcome.deliveries.push({ ...claim, counts: countsOf(theirs, this.#suspects) })
       // What is known of an earlier lease is not true of this one.
       for (const range of claim.ranges) this.#started.delete(range)
     }

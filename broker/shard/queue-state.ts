@@ -111,6 +111,8 @@ export class QueueState {
   nextLeaseId = 1
   movedAt = 0
   #ranges: QueueRange[] = []
+  /** How many offsets there are of each kind between `floor` and `frontier`; follows from `#ranges`. */
+  readonly #sizes: [done: number, leased: number, ready: number] = [0, 0, 0]
   /** Not state, never persisted: see `cutOf`. */
   #cut: QueueCut | undefined
 
@@ -128,6 +130,7 @@ export class QueueState {
     queue.nextLeaseId = row.nextLeaseId
     queue.movedAt = row.movedAt
     queue.#ranges = row.ranges.map((range) => ({ ...range }))
+    for (const { kind, from, to } of row.ranges) queue.#sizes[kind] += to - from
     return queue
   }
 
@@ -160,14 +163,9 @@ export class QueueState {
     }
   }
 
-  /** How many offsets are leased and ready; a scan of all ranges. */
+  /** How many offsets are leased and ready. */
   sizes(): { leased: number; ready: number } {
-    const sizes = { leased: 0, ready: 0 }
-    for (const { kind, from, to } of this.#ranges) {
-      if (kind === RANGE.leased) sizes.leased += to - from
-      else if (kind === RANGE.ready) sizes.ready += to - from
-    }
-    return sizes
+    return { leased: this.#sizes[RANGE.leased], ready: this.#sizes[RANGE.ready] }
   }
 
   // Changes. All clip what they are given to [floor, frontier) and leave alone what they do not fit.
@@ -228,6 +226,7 @@ export class QueueState {
     this.frontier = offset
     this.movedAt = time
     this.#ranges = []
+    this.#sizes.fill(0)
   }
 
   /** Takes every lease back, uncounted: for a state that was salvaged. */
@@ -284,6 +283,7 @@ export class QueueState {
     if (!(frontier > this.frontier)) return
     const from = this.frontier
     this.frontier = frontier
+    this.#sizes[RANGE.ready] += frontier - from
     addMerged(this.#ranges, { from, to: frontier, ...DONE, kind: RANGE.ready })
   }
 
@@ -307,7 +307,10 @@ export class QueueState {
         continue
       }
       if (old.from < partFrom) addMerged(pieces, { ...old, to: partFrom })
-      addMerged(pieces, next({ ...old, from: partFrom, to: partTo }))
+      const part = next({ ...old, from: partFrom, to: partTo })
+      this.#sizes[old.kind] -= partTo - partFrom
+      this.#sizes[part.kind] += partTo - partFrom
+      addMerged(pieces, part)
       if (old.to > partTo) addMerged(pieces, { ...old, from: partTo })
     }
     // A call takes only so many arguments.
@@ -319,6 +322,7 @@ export class QueueState {
     const first = this.#ranges[0]
     if (first?.kind !== RANGE.done) return
     this.floor = first.to
+    this.#sizes[RANGE.done] -= first.to - first.from
     this.#ranges.shift()
   }
 

@@ -5,6 +5,19 @@ export function openSocket(options: SocketOptions, listener: SocketListener): So
   return new BrowserSocket(new WebSocket(options.url, options.subprotocol), listener)
 }
 
+const tasks: (() => void)[] = []
+let channel: MessageChannel | undefined
+
+/** Runs once what is under way has come to rest: a turn of the event loop later. Timers would wait for milliseconds, in a hidden page for a second. */
+export function inNextTurn(task: () => void): void {
+  if (channel === undefined) {
+    channel = new MessageChannel()
+    channel.port1.onmessage = () => tasks.shift()?.()
+  }
+  tasks.push(task)
+  channel.port2.postMessage(null)
+}
+
 class BrowserSocket implements Socket {
   readonly #webSocket: WebSocket
   readonly #listener: SocketListener

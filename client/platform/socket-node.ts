@@ -18,6 +18,11 @@ export function openSocket(options: SocketOptions, listener: SocketListener): So
   return new NodeSocket(webSocket, listener)
 }
 
+/** Runs once what is under way has come to rest and what has arrived was read: a turn of the event loop later. */
+export function inNextTurn(task: () => void): void {
+  setImmediate(task)
+}
+
 /**
  * Masking keeps a proxy that does not know WebSockets from taking a message for an HTTP request. No proxy sees what goes
  * through TLS or stays on this machine: there a mask of zeros spares both sides a pass over every byte.

@@ -12,7 +12,7 @@ export const queueDeliver = message('QUEUE_DELIVER', 53, {
   deadline: uint(),
   /** The offsets of the jobs. */
   ranges,
-  /** How often jobs were delivered and counted before; 0 for those that are not listed. */
+  /** Jobs of which deliveries counted, and those that a member had that was lost: 0, too. */
   counts: list(tuple({ offset: uint(), count: uint32() }), HARD_LIMITS.rangesMax),
   /** Where the records come from, one for each payload. */
   batches: list(
@@ -72,6 +72,6 @@ export const queueSettled = message('QUEUE_SETTLED', 56, {
 })
 export type QueueSettled = MessageFields<typeof queueSettled>
 
-/** Sent before jobs are handed to the program: from here on their delivery counts. Has no answer. */
+/** Sent as jobs are handed to the program: from here on their delivery counts. Has no answer. */
 export const queueStarted = message('QUEUE_STARTED', 57, { ...membership, ...part, leaseId: uint(), ranges })
 export type QueueStarted = MessageFields<typeof queueStarted>

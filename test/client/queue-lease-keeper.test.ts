@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { text } from '../../client/encodings.js'
+import type { HeldJob } from '../../client/held-job.js'
 import { LeaseKeeper } from '../../client/queue-lease-keeper.js'
-import { type HeldJob, QueueLeases } from '../../client/queue-leases.js'
+import { QueueLeases } from '../../client/queue-leases.js'
 import type { QueueSettlements, Settlement } from '../../client/queue-settlements.js'
 import { defineTopic } from '../../client/topic.js'
 import { topicIdFrom } from '../../protocol/ids.js'
@@ -56,7 +57,7 @@ describe('a keeper of leases', () => {
     clock.stall(10 * LEASE_MS)
     expect(lost).toEqual([])
     expect(asked).toHaveLength(1)
-    asked[0]?.done()
+    asked[0]?.caller.done()
     clock.advance(LEASE_MS / 2)
     expect(lost).toEqual([])
   })
@@ -66,7 +67,7 @@ describe('a keeper of leases', () => {
     expect(asked).toHaveLength(1)
     clock.stall(10 * LEASE_MS)
     expect(lost).toEqual([])
-    asked[0]?.done()
+    asked[0]?.caller.done()
     clock.advance(LEASE_MS / 4)
     expect(lost).toEqual([])
   })
@@ -86,7 +87,7 @@ describe('a keeper of leases', () => {
     expect(lost).toEqual([])
     keeper.joined(LEASE_MS)
     expect(asked).toHaveLength(1)
-    asked[0]?.done()
+    asked[0]?.caller.done()
     clock.advance(LEASE_MS / 4)
     expect(lost).toEqual([])
   })

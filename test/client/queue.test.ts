@@ -94,6 +94,61 @@ describe('the loop of a work queue', () => {
     ])
   })
 
+  it('tells in one frame of all jobs that it gave in one turn, and acknowledges them in another', async () => {
+    await write(30)
+    const jobs = client.queue(Mails, { group: 'mail' })
+    await ((await jobs.next()).value as Mail).ack()
+    const [starts, settlements] = [broker.countOf('QUEUE_STARTED'), broker.countOf('QUEUE_SETTLE')]
+    const acks: Promise<void>[] = []
+    for (let i = 0; i < 29; i++) acks.push(((await jobs.next()).value as Mail).ack())
+    await Promise.all(acks)
+    expect(queue.started).toEqual(Array.from({ length: 30 }, (_, i) => i))
+    // Two, if the turn was long.
+    expect(broker.countOf('QUEUE_STARTED') - starts).toBeLessThanOrEqual(2)
+    expect(broker.countOf('QUEUE_SETTLE') - settlements).toBeLessThanOrEqual(2)
+    expect(queue.settled.at(-1)).toMatchObject({ kind: 'ack', to: 30 })
+  })
+
+  it('tells of a job that others were given before the program has it, and of no other with it', async () => {
+    await write(6)
+    const jobs = client.queue(Mails, { group: 'mail' })
+    const first = (await jobs.next()).value as Mail
+    await until(() => queue.offsetsIn('leased').length === 6)
+    queue.expelAll()
+    await until(() => first.signal.aborted)
+    queue.started.length = 0
+    const seen: { offset: number; started: number[] }[] = []
+    let acked = 0
+    const running = jobs.run(
+      async ({ offset }) => {
+        await pause(20)
+        seen.push({ offset, started: [...queue.started] })
+        if (++acked === 6) void jobs.close()
+      },
+      { concurrency: 6 },
+    )
+    await running
+    expect(seen.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 4, 5])
+    expect(queue.started).toEqual([0, 1, 2, 3, 4, 5])
+    expect(broker.countOf('QUEUE_STARTED')).toBe(1 + 6)
+  })
+
+  it('lets timers have their turn while there are jobs enough', async () => {
+    await write(400)
+    const jobs = client.queue(Mails, { group: 'mail', prefetch: 400 })
+    await jobs.next()
+    await until(() => queue.offsetsIn('leased').length === 400)
+    let ticks = 0
+    const timer = setInterval(() => ticks++, 1)
+    for (let i = 0; i < 399; i++) {
+      const { value } = await jobs.next()
+      const endMs = performance.now() + 0.2
+      while (performance.now() < endMs) void value?.ack()
+    }
+    clearInterval(timer)
+    expect(ticks).toBeGreaterThan(5)
+  })
+
   it('gives a failed job again after its delay, and counts', async () => {
     await write(1)
     const counts: number[] = []
@@ -551,6 +606,50 @@ describe('run', () => {
       ['bad mail', 3],
       ['bad mail', 3],
     ])
+  })
+
+  it('lets timers have their turn between functions that end at once, and what they did is acknowledged meanwhile', async () => {
+    await write(400)
+    const jobs = client.queue(Mails, { group: 'mail', prefetch: 400 })
+    let done = 0
+    let ticks = 0
+    let ackedBeforeLast = 0
+    const timer = setInterval(() => ticks++, 1)
+    const running = jobs.run(() => {
+      const endMs = performance.now() + 0.2
+      while (performance.now() < endMs);
+      if (++done < 400) return
+      ackedBeforeLast = queue.offsetsIn('done').length
+      void jobs.close()
+    })
+    await running
+    clearInterval(timer)
+    expect(ticks).toBeGreaterThan(5)
+    expect(ackedBeforeLast).toBeGreaterThan(100)
+    expect(queue.offsetsIn('done')).toHaveLength(400)
+  })
+
+  it('works on jobs that end at once, later or never well, each at its place', async () => {
+    await write(60)
+    const jobs = client.queue(Mails, { group: 'mail', maxDeliveries: 1 })
+    const failures: number[] = []
+    let done = 0
+    const running = jobs.run(
+      (job) => {
+        if (++done === 60) void jobs.close()
+        const kind = job.offset % 4
+        if (kind === 0) return 'at once'
+        if (kind === 1) return pause(2)
+        if (kind === 2) return Promise.reject(new Error('later'))
+        throw new Error('at once')
+      },
+      { concurrency: 3, onFailed: (_, job) => failures.push(job.offset) },
+    )
+    await running
+    const failed = Array.from({ length: 60 }, (_, i) => i).filter((i) => i % 4 > 1)
+    expect(failures.sort((a, b) => a - b)).toEqual(failed)
+    expect(queue.offsetsIn('dead')).toEqual(failed)
+    expect(queue.offsetsIn('done')).toHaveLength(30)
   })
 
   it('works on as many jobs at a time as it is told', async () => {

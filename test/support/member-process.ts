@@ -14,6 +14,8 @@ export interface MemberSettings {
   readonly leaseMs?: number
   readonly maxDeliveries?: number
   readonly prefetch?: number
+  /** Kills its process as soon as it is given the job at this offset, before the event loop has its turn again. */
+  readonly poison?: number
   readonly seed?: number
   /** Ends when its loop ends; else it begins again. */
   readonly once?: boolean
@@ -81,6 +83,11 @@ export class MemberProcess {
 
   resume(): void {
     process.kill(this.#script.pid, 'SIGCONT')
+  }
+
+  /** Resolves when it is gone by itself, and all that it said is in `events`. */
+  get gone(): Promise<void> {
+    return this.#said
   }
 
   /** SIGKILL; resolves when it is gone and all that it said is in `events`. */

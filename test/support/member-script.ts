@@ -100,6 +100,7 @@ async function work(): Promise<void> {
   })
   for await (const job of client.queue(In, { group, sessionTimeoutMs, leaseMs, maxDeliveries, prefetch })) {
     const { partition, offset, deliveryCount } = job
+    if (offset === settings.poison) process.kill(process.pid, 'SIGKILL')
     say({ type: 'given', partition, offset, count: deliveryCount })
     if (!takesAll) await once(commands, 'line')
     await job.ack()

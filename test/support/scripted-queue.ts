@@ -26,6 +26,8 @@ export interface ScriptedJob {
   readonly appendTime: number
   state: 'ready' | 'leased' | 'done' | 'dead'
   count: number
+  /** Whoever had it was lost. */
+  isSuspect: boolean
   isStarted: boolean
   memberId: MemberId | undefined
   leaseId: number
@@ -94,7 +96,7 @@ export class ScriptedQueue {
           retriable: false,
         }),
       )
-      this.#giveBack(memberId)
+      this.#giveBack(memberId, { isLost: true })
       this.members.delete(memberId)
     }
   }
@@ -133,10 +135,10 @@ export class ScriptedQueue {
     return groupLeft.write({ correlationId })
   }
 
-  #giveBack(memberId: MemberId): void {
+  #giveBack(memberId: MemberId, { isLost = false } = {}): void {
     for (const job of this.jobs) {
       if (job.memberId === memberId && job.state === 'leased')
-        this.#return(job, { counts: false, delayMs: 0 })
+        this.#return(job, { counts: false, delayMs: 0, isLost })
     }
   }
 
@@ -191,8 +193,12 @@ export class ScriptedQueue {
     return queueSettled.write({ correlationId, results, deadlines })
   }
 
-  #return(job: ScriptedJob, { counts, delayMs }: { counts: boolean; delayMs: number }): void {
+  #return(
+    job: ScriptedJob,
+    { counts, delayMs, isLost = false }: { counts: boolean; delayMs: number; isLost?: boolean },
+  ): void {
     if (counts) job.count++
+    job.isSuspect = isLost
     job.state = job.count >= this.maxDeliveries ? 'dead' : 'ready'
     job.isStarted = false
     job.memberId = undefined
@@ -202,7 +208,7 @@ export class ScriptedQueue {
   #expire(): void {
     for (const job of this.jobs) {
       if (job.state === 'leased' && job.deadline <= Date.now()) {
-        this.#return(job, { counts: job.isStarted, delayMs: 0 })
+        this.#return(job, { counts: job.isStarted, delayMs: 0, isLost: true })
       }
     }
   }
@@ -237,6 +243,7 @@ export class ScriptedQueue {
             appendTime: header.appendTime,
             state: 'ready',
             count: 0,
+            isSuspect: false,
             isStarted: false,
             memberId: undefined,
             leaseId: 0,
@@ -271,7 +278,9 @@ export class ScriptedQueue {
         leaseId,
         deadline,
         ranges: jobs.map(({ offset }) => ({ from: offset, to: offset + 1 })),
-        counts: jobs.flatMap(({ offset, count }) => (count > 0 ? [{ offset, count }] : [])),
+        counts: jobs.flatMap(({ offset, count, isSuspect }) =>
+          isSuspect || count > 0 ? [{ offset, count }] : [],
+        ),
         batches,
         payloads: new Uint8Array(Buffer.concat(payloads)),
       }),

@@ -4,8 +4,6 @@ import { withServer } from '../server-process.js'
 import { peersAt } from './peer-contender.js'
 
 const JOB_BYTES = 100
-/** Jobs that wait at the worker: its best, as the peers' clients have theirs. */
-const PREFETCH = 1_000
 
 export const queue: Figure = {
   name: 'queue',
@@ -24,11 +22,7 @@ export const queue: Figure = {
               recordBytes: JOB_BYTES,
               records,
             })
-            const { jobsPerSecond } = await runLoad('queue', {
-              url,
-              jobs: written.records,
-              prefetch: PREFETCH,
-            })
+            const { jobsPerSecond } = await runLoad('queue', { url, jobs: written.records })
             return { Millrace: jobsPerSecond }
           }),
       },

@@ -26,6 +26,50 @@ describe('credit', () => {
     expect(group.allot()).toEqual([])
   })
 
+  test('goes to few of very many partitions at a time, so that each has something to deal out, and to all in turn', () => {
+    const group = new QueueGroup()
+    group.join(ada, { topics: [mails], credits: 0 })
+    const parts = Array.from({ length: 100 }, (_, partition) => partOf(mails, partition))
+    const served = new Map<string, number>()
+    for (const part of parts) group.hungry(part)
+    for (let round = 0; round < 25; round++) {
+      group.credit(ada, 1000)
+      const allotments = group.allot()
+      expect(allotments).toHaveLength(4)
+      for (const { part, members } of allotments) {
+        served.set(part, (served.get(part) ?? 0) + 1)
+        expect(members).toEqual([{ memberId: ada, credits: 250 }])
+        group.hungry(part)
+      }
+    }
+    expect([...served.values()]).toEqual(parts.map(() => 1))
+  })
+
+  test('goes to no partition that has no use for it', () => {
+    const group = new QueueGroup()
+    group.join(ada, { topics: [mails], credits: 100 })
+    group.join(bob, { topics: [mails], credits: 5 })
+    const parts = [0, 1, 2].map((partition) => partOf(mails, partition))
+    for (const part of parts) group.hungry(part)
+    const jobs = new Map([30, 0, 500].map((count, i) => [parts[i], count]))
+    const shares = group.allot((part) => jobs.get(part) ?? 0).map(({ members }) => members)
+    expect(shares).toEqual([
+      [
+        { memberId: ada, credits: 30 },
+        { memberId: bob, credits: 2 },
+      ],
+      // It may find out for itself.
+      [
+        { memberId: ada, credits: 1 },
+        { memberId: bob, credits: 1 },
+      ],
+      [
+        { memberId: ada, credits: 69 },
+        { memberId: bob, credits: 2 },
+      ],
+    ])
+  })
+
   test('goes to the partitions in turn when there is too little for all', () => {
     const group = new QueueGroup()
     group.join(ada, { topics: [mails], credits: 0 })

@@ -38,6 +38,10 @@ function scattered(jobs: number): { queue: QueueState; memberId: MemberId; lease
   return { queue, ...lease }
 }
 
+/** As a worker is told of jobs that one that was lost may have started. */
+const uncounted = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({ offset: from + i, count: 0 }))
+
 const firstOf = (world: QueueWorld): Delivery => world.deliveries[0] as Delivery
 const lastOf = (world: QueueWorld): Delivery => world.deliveries.at(-1) as Delivery
 
@@ -53,6 +57,36 @@ describe('jobs', () => {
     world.written()
     expect(world.deliveries).toMatchObject([{ memberId: ada, leaseId: 1, ranges: [{ from: 0, to: 4 }] }])
     expect(world.queue.frontier).toBe(4)
+  })
+
+  test('are read while others are being written, so that one move acks the last and claims the next', () => {
+    const world = delivered(4)
+    world.append(20)
+    for (const [round, from] of [0, 4].entries()) {
+      const to = from === 0 ? 4 : 14
+      const { leaseId } = lastOf(world)
+      world.settle({ memberId: ada, leaseId, from, to })
+      if (round === 1) world.decide()
+      world.credit(ada, 10)
+      expect(world.isHungry).toBe(true)
+      world.feed()
+      expect(world.reading).toBe(round === 0 ? 4 : 14)
+      world.read(10)
+      if (round === 0) world.decide()
+      world.written()
+      expect(world.moves.at(-1)?.acked).toEqual([{ from, to }])
+    }
+    expect(world.moves.at(-1)?.claims).toEqual([])
+    const { leaseId } = lastOf(world)
+    world.settle({ memberId: ada, leaseId, from: 4, to: 14 })
+    world.run()
+    expect(world.deliveries.map(({ ranges }) => ranges)).toEqual(
+      [
+        [0, 4],
+        [4, 14],
+        [14, 24],
+      ].map(([from, to]) => [{ from, to }]),
+    )
   })
 
   test('are dealt out evenly over the members that have room', () => {
@@ -323,7 +357,7 @@ describe('a lease that runs out', () => {
     world.credit(bob, 3)
     world.pass(30_000)
     world.run()
-    expect(lastOf(world).counts).toEqual([{ offset: 1, count: 1 }])
+    expect(lastOf(world).counts).toEqual([...uncounted(0, 1), { offset: 1, count: 1 }, ...uncounted(2, 3)])
   })
 
   test('is noticed after a start of the broker, with no word from anybody', () => {
@@ -332,7 +366,11 @@ describe('a lease that runs out', () => {
     world.crash()
     world.credit(bob, 3)
     world.run()
-    expect(lastOf(world)).toMatchObject({ memberId: bob, ranges: [{ from: 0, to: 3 }], counts: [] })
+    expect(lastOf(world)).toMatchObject({
+      memberId: bob,
+      ranges: [{ from: 0, to: 3 }],
+      counts: uncounted(0, 3),
+    })
   })
 })
 
@@ -343,7 +381,11 @@ describe('a member', () => {
     world.gone(ada, { left: true })
     world.credit(bob, 4)
     world.run()
-    expect(lastOf(world)).toMatchObject({ memberId: bob, ranges: [{ from: 0, to: 4 }], counts: [] })
+    expect(lastOf(world)).toMatchObject({
+      memberId: bob,
+      ranges: [{ from: 0, to: 4 }],
+      counts: [],
+    })
   })
 
   test('that is lost pays for what it had started', () => {
@@ -352,7 +394,7 @@ describe('a member', () => {
     world.gone(ada)
     world.credit(bob, 4)
     world.run()
-    expect(lastOf(world).counts).toEqual([{ offset: 2, count: 1 }])
+    expect(lastOf(world).counts).toEqual([...uncounted(0, 2), { offset: 2, count: 1 }, ...uncounted(3, 4)])
   })
 
   test('killed again and again with a full buffer buries only the jobs that it had started', () => {
@@ -384,7 +426,11 @@ describe('a member', () => {
     world.back(ada, [{ leaseId: 1, started: [{ from: 0, to: 1 }] }])
     world.credit(bob, 4)
     world.run()
-    expect(lastOf(world)).toMatchObject({ memberId: bob, ranges: [{ from: 2, to: 6 }], counts: [] })
+    expect(lastOf(world)).toMatchObject({
+      memberId: bob,
+      ranges: [{ from: 2, to: 6 }],
+      counts: [],
+    })
     expect(world.settle({ ...firstOf(world), from: 0, to: 2 })).toBeDefined()
     world.run()
     expect(world.settled.at(-1)?.outcome).toBe('done')
@@ -531,5 +577,49 @@ test('whatever members, crashes and clocks do, no record is lost, stranded, or l
       if (!world.isLive(offset)) continue
       expect(['done', 'dead'], `${world.context}, offset ${offset}`).toContain(world.jobs.get(offset)?.state)
     }
+  }
+})
+
+test('whatever comes while others are read and written, every job that a member has room for is delivered', () => {
+  for (let seed = 1; seed <= 100; seed++) {
+    const random = new SeededRandom(seed)
+    const world = new QueueWorld()
+    const members = [ada, bob]
+    let room = 0
+    for (let step = 0; step < 200; step++) {
+      world.context = `seed ${seed}, step ${step}`
+      const credits = random.below(8)
+      const delivery = world.deliveries.length > 0 ? random.pick(world.deliveries) : undefined
+      switch (random.below(7)) {
+        case 0:
+          world.append(random.below(10))
+          break
+        case 1:
+          world.credit(random.pick(members), credits)
+          room += credits
+          break
+        case 2:
+          if (world.isHungry) world.feed()
+          break
+        case 3:
+          if (world.reading !== undefined) world.read(1 + random.below(10))
+          break
+        case 4:
+          if (world.isWriting && !world.isDecided) world.decide()
+          break
+        case 5:
+          if (world.isDecided) world.written()
+          break
+        case 6: {
+          const offset = random.pick(delivery === undefined ? [0] : [...offsetsOf(delivery.ranges)])
+          if (delivery !== undefined) world.settle({ ...delivery, from: offset, to: offset + 1 })
+          break
+        }
+      }
+    }
+    world.append(room)
+    world.run()
+    const delivered = world.deliveries.flatMap(({ ranges }) => [...offsetsOf(ranges)])
+    expect(delivered, world.context).toHaveLength(room)
   }
 })

@@ -275,6 +275,8 @@ test('a queue is, offset by offset, what a list of offsets would be', () => {
         states.findIndex((state, i) => i > 0 && state === states[i - 1]),
         context,
       ).toBe(-1)
+      const countOf = (wanted: number) => naive.cells.filter(({ kind }) => kind === wanted).length
+      expect(queue.sizes(), context).toEqual({ leased: countOf(RANGE.leased), ready: countOf(RANGE.ready) })
       if (random.chance(0.1)) queue = QueueState.fromRow(queue.row)
     }
   }
