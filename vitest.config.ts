@@ -11,11 +11,11 @@ export default defineConfig({
       { find: /^#gzip$/, replacement: source('client/platform/gzip-node.ts') },
       { find: /^#crc32$/, replacement: source('protocol/platform/crc32-node.ts') },
       { find: /^millrace$/, replacement: source('client/index.ts') },
-      { find: /^millrace\/(broker|protocol)$/, replacement: source('$1/index.ts') },
+      { find: /^millrace\/(broker|protocol|testing)$/, replacement: source('$1/index.ts') },
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
+    include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,

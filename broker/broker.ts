@@ -2,18 +2,23 @@ import { createRequire } from 'node:module'
 import { resolveOptions } from './config/load.js'
 import type { BrokerConfig, BrokerOptions } from './config/schema.js'
 import { Coordinator } from './groups/coordinator.js'
-import { type Listener, startListener } from './listener.js'
+import { BrokerHealth } from './http/health.js'
+import { DEFAULT_HTTP_LIMITS, type HttpLimits } from './http/limits.js'
+import { type Listener, type ListenerOptions, openFront, startListener } from './listener.js'
 import { type Logger, openLog } from './log.js'
 import { LmdbStore } from './manifest/lmdb-store.js'
+import type { Store } from './manifest/store.js'
 import { type Clock, systemClock } from './platform/clock.js'
-import { lockDirectory } from './platform/directory-lock.js'
+import { type DirectoryLock, lockDirectory } from './platform/directory-lock.js'
 import type { Disk } from './platform/disk.js'
 import { type Failpoints, failpointsFromEnvironment } from './platform/failpoints.js'
 import { MemoryMetrics } from './platform/metrics.js'
 import { nodeDisk } from './platform/node-disk.js'
 import { type Random, systemRandom } from './platform/random.js'
+import type { RefuseRequest } from './session/dispatch.js'
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from './session/limits.js'
 import { layoutOf } from './shard/layout.js'
+import { partitionSizes } from './shard/partition-sizes.js'
 import type { RecoveryReport } from './shard/recover.js'
 import { Shard } from './shard/shard.js'
 
@@ -37,6 +42,13 @@ export interface Platform {
   readonly clock: Clock
   readonly random: Random
   readonly failpoints: Failpoints
+  /** Keeps other processes out of the data directory. */
+  readonly lockDirectory: (directory: string) => Promise<DirectoryLock>
+  readonly openStore: (options: { disk: Disk; directory: string }) => Promise<Store>
+  readonly listen: (options: ListenerOptions) => Promise<Listener>
+  /** Is given what serves the port: a test may cut it. */
+  readonly listening?: (listener: Listener) => void
+  readonly refuse?: RefuseRequest
 }
 
 const { version } = createRequire(import.meta.url)('millrace/package.json') as { version: string }
@@ -52,7 +64,8 @@ export async function startBroker(
 ): Promise<Broker> {
   const config = resolveOptions(options)
   const log = options.log ?? (await openLog({ level: config.logLevel, pretty: false }))
-  const { disk, clock, random, failpoints } = { ...systemPlatform(), ...platform }
+  const outside = { ...systemPlatform(), ...platform }
+  const { disk, clock, random, failpoints } = outside
   const metrics = new MemoryMetrics()
   const opened: (() => Promise<void>)[] = []
   const closeAll = async (): Promise<void> => {
@@ -64,9 +77,30 @@ export async function startBroker(
   })
   try {
     await disk.makeDirectory(config.dataDir)
-    const lock = await lockDirectory(config.dataDir)
+    const lock = await outside.lockDirectory(config.dataDir)
     opened.push(() => lock.release())
-    const store = await LmdbStore.open({ disk, directory: layoutOf(config.dataDir).manifest })
+    const isDiskFull = (): boolean => (metrics.read('diskFreeBytes') ?? Infinity) < config.diskFreeBytesMin
+    const health = new BrokerHealth({ isDiskFull })
+    const { host, port, allowedOrigins, allowedHosts } = config
+    // The port opens before recovery, so that whoever asks meanwhile is told: unless the network is a test's own.
+    const front =
+      platform.listen === undefined
+        ? await openFront({
+            host,
+            port,
+            log,
+            clock,
+            random,
+            metrics,
+            measured: metrics,
+            health,
+            version,
+            limits: httpLimits(config),
+            origins: { allowedOrigins, allowedHosts, ownHosts: [host] },
+          })
+        : undefined
+    if (front !== undefined) opened.push(() => front.close({ drainMs: 0 }))
+    const store = await outside.openStore({ disk, directory: layoutOf(config.dataDir).manifest })
     opened.push(() => store.close())
     const shard = await Shard.open({
       directory: config.dataDir,
@@ -77,7 +111,11 @@ export async function startBroker(
       failpoints,
       metrics,
       limits: config,
-      onFailed: (error) => reportFailure(error instanceof Error ? error : new Error(String(error))),
+      onFailed: (thrown) => {
+        const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+        health.failed(error)
+        reportFailure(error)
+      },
       onWarning: (message, error) => log.warn(error === undefined ? {} : { err: error }, message),
     })
     opened.push(() => shard.close())
@@ -92,7 +130,7 @@ export async function startBroker(
       onWarning: (message, error) => log.warn({ err: error }, message),
     })
     opened.push(async () => groups.close())
-    const listener: Listener = await startListener({
+    const listener = await outside.listen({
       shard,
       groups,
       limits: sessionLimits(config),
@@ -101,11 +139,15 @@ export async function startBroker(
       metrics,
       log,
       failpoints,
-      host: config.host,
-      port: config.port,
-      allowedOrigins: config.allowedOrigins,
+      host,
+      port,
+      allowedOrigins,
       brokerName: `millrace/${version}`,
+      refuse: outside.refuse,
+      partitionSizes: (topicId) => partitionSizes(shard.groups.state, topicId),
+      front,
     })
+    outside.listening?.(listener)
     opened.push(() => listener.close({ drainMs: config.drainMs }))
     let closing: Promise<void> | undefined
     return {
@@ -130,6 +172,9 @@ const systemPlatform = (): Platform => ({
   clock: systemClock,
   random: systemRandom,
   failpoints: failpointsFromEnvironment(process.env),
+  lockDirectory,
+  openStore: (options) => LmdbStore.open(options),
+  listen: startListener,
 })
 
 function sessionLimits(config: BrokerConfig): SessionLimits {
@@ -143,6 +188,16 @@ function sessionLimits(config: BrokerConfig): SessionLimits {
     inFlightTotalBytesMax: config.inFlightBytes,
     helloTimeoutMs: config.helloTimeoutMs,
     heartbeatMs: config.heartbeatMs,
+  }
+}
+
+function httpLimits(config: BrokerConfig): HttpLimits {
+  return {
+    ...DEFAULT_HTTP_LIMITS,
+    connectionsMax: config.httpConnectionsMax,
+    bodyBytesMax: config.httpBodyBytesMax,
+    bodyBytesTotalMax: config.httpBodyBytes,
+    requestTimeoutMs: config.httpRequestTimeoutMs,
   }
 }
 

@@ -182,7 +182,13 @@ export class ConsumerMembership implements LinkWatcher, MemberTarget {
   }
 
   #joined(link: Link, groupId: number): void {
-    if (this.#link !== link || this.#isOver) return
+    if (this.#isOver) {
+      // It gave up leaving while this was under way: as long as the connection lives, the broker would wait for its word.
+      const membership = { groupId, memberId: this.memberId }
+      askLink(link, [leaveGroup, groupLeft], membership, { answered: () => {}, failed: () => {} })
+      return
+    }
+    if (this.#link !== link) return
     this.#groupId = groupId
     this.#isMember = true
     this.#backoff.reset()

@@ -71,6 +71,8 @@ export interface EntryHeader {
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const TWO_32 = 0x1_0000_0000
+/** The upper half of the largest number below 2^53. */
+const HIGH_WORD_MAX = 0x1f_ffff
 
 /** Writes a 53-bit number as u64. */
 export function setUint53(data: DataView, position: number, value: number): void {
@@ -81,7 +83,7 @@ export function setUint53(data: DataView, position: number, value: number): void
 /** Reads a u64 that was written as a 53-bit number; what does not fit comes out as NaN and fails every check. */
 export function getUint53(data: DataView, position: number): number {
   const high = data.getUint32(position + 4, true)
-  return high > 0x1f_ffff ? Number.NaN : high * TWO_32 + data.getUint32(position, true)
+  return high > HIGH_WORD_MAX ? Number.NaN : high * TWO_32 + data.getUint32(position, true)
 }
 
 export const entryBytes = (header: { sectionBytes: number; payloadBytes: number }): number =>
@@ -134,6 +136,9 @@ export function entryHeaderFault(source: Uint8Array, position = 0): string | und
     crcOfPrefix(data.getUint16(AT.attributes, true)),
   )
   if (headerCrc !== data.getUint32(AT.headerCrc, true)) return 'the CRC of an entry header does not match'
+  // Else a number would come out as NaN, of which no comparison says that it is out of its place.
+  for (let at = AT.baseOffset; at <= AT.baseSequence; at += 8)
+    if (data.getUint32(at + 4, true) > HIGH_WORD_MAX) return 'a number in an entry header is not below 2^53'
   return undefined
 }
 

@@ -97,6 +97,19 @@ export const ERROR_CODES = {
   }),
   CORRUPT_DATA: kind(500, 'stored data is damaged'),
 
+  // HTTP alone
+  BAD_REQUEST: kind(400, 'the request is not what the documentation describes'),
+  ORIGIN_REFUSED: kind(403, 'a page of this origin may not use the broker'),
+  UNKNOWN_ROUTE: kind(404, 'nothing is served at this path'),
+  METHOD_NOT_ALLOWED: kind(405, 'the path does not take this method'),
+  NOT_ACCEPTABLE: kind(406, 'the answer cannot be given in a form that is accepted'),
+  REQUEST_TIMEOUT: kind(408, 'the request did not come in time', { retriable: true }),
+  BODY_TOO_LARGE: kind(413, 'the body is larger than the broker takes'),
+  UNSUPPORTED_MEDIA_TYPE: kind(415, 'the body is of a type that is not taken here'),
+  UPGRADE_REQUIRED: kind(426, 'WebSockets are served here'),
+  HEADERS_TOO_LARGE: kind(431, 'the headers are larger or more than the broker takes'),
+  NOT_READY: kind(503, 'the broker is starting', { retriable: true }),
+
   // Raised by the client library, never sent by a broker
   CONNECTION_LOST: kind(503, 'the connection broke before the answer came', {
     retriable: true,

@@ -6,7 +6,7 @@ import { ByteLru } from './byte-lru.js'
 import { ChunkCorruption } from './corruption.js'
 import { chunkFileName, chunkIdOf } from './format.js'
 import { ChunkRemoved, OpenFiles } from './open-files.js'
-import { type ChunkRead, type SectionAddress, SectionReader } from './section-reader.js'
+import { type ChunkRead, type SectionAddress, type SectionPlace, SectionReader } from './section-reader.js'
 import { defaultIndexIntervalBytes, SparseIndex } from './sparse-index.js'
 
 export interface ChunkFilesOptions {
@@ -58,11 +58,12 @@ export class ChunkFiles {
     }
     return this.#withFile(args.chunkId, async (file) => {
       this.#metrics.count('chunkReads')
-      const known = this.#positions.get(positionKey(args, offset))
-      const start = known ?? (await this.#startOf(file, args, offset))
-      const slackBytes = known === undefined && offset !== section.baseOffset ? defaultIndexIntervalBytes : 0
+      const position = this.#positions.get(positionKey(args, offset))
+      const start = position === undefined ? await this.#startOf(file, args, offset) : { offset, position }
+      const slackBytes =
+        position === undefined && offset !== section.baseOffset ? defaultIndexIntervalBytes : 0
       const reader = new SectionReader(file, args)
-      const { nextPosition, ...found } = await reader.read({ offset, maxBytes, position: start, slackBytes })
+      const { nextPosition, ...found } = await reader.read({ offset, maxBytes, start, slackBytes })
       this.#keepPosition(args, found.nextOffset, nextPosition)
       return found
     })
@@ -78,8 +79,7 @@ export class ChunkFiles {
     if (time > section.maxAppendTime) return section.endOffset
     return this.#withFile(args.chunkId, async (file) => {
       const index = await this.#index(file, args)
-      const { position } = index.beforeTime(time)
-      return new SectionReader(file, args).offsetAtTime({ time, position })
+      return new SectionReader(file, args).offsetAtTime({ time, start: index.beforeTime(time) })
     })
   }
 
@@ -122,9 +122,9 @@ export class ChunkFiles {
     return this.#files.pinned(chunkId, use)
   }
 
-  async #startOf(file: DiskFile, address: SectionAddress, offset: number): Promise<number> {
-    if (offset === address.section.baseOffset) return address.section.byteStart
-    return (await this.#index(file, address)).atOffset(offset).position
+  async #startOf(file: DiskFile, address: SectionAddress, offset: number): Promise<SectionPlace> {
+    if (offset === address.section.baseOffset) return { offset, position: address.section.byteStart }
+    return (await this.#index(file, address)).atOffset(offset)
   }
 
   async #index(file: DiskFile, address: SectionAddress): Promise<SparseIndex> {

@@ -27,6 +27,12 @@ export interface ChunkRead {
   readonly nextOffset: number
 }
 
+/** Where an entry begins. Its first offset is `offset` or, after a gap, above it: else it is not what belongs there. */
+export interface SectionPlace {
+  readonly offset: number
+  readonly position: number
+}
+
 /** One read: at least this much, so that small entries do not come one by one. */
 const readBytesMin = 16 * 1024
 /** And at most this much, unless one entry is larger: a reader with a large credit comes again. */
@@ -46,23 +52,25 @@ export class SectionReader {
 
   /**
    * Whole entries, the first of which holds `offset` or is the next after a gap, up to `maxBytes` but at least one.
-   * `position` is a place where an entry begins, at or before that one; the distance costs up to `slackBytes` of
-   * reading. `nextPosition` is where the entry of `nextOffset` begins.
+   * `start` is a place where an entry begins, at or before that one; the distance costs up to `slackBytes` of reading.
+   * `nextPosition` is where the entry of `nextOffset` begins.
    */
   async read(args: {
     offset: number
     maxBytes: number
-    position: number
+    start: SectionPlace
     slackBytes: number
   }): Promise<ChunkRead & { nextPosition: number }> {
     const { section } = this.#address
+    const { position } = args.start
+    this.#checkStart(position)
     const wanted = Math.min(Math.max(args.maxBytes, readBytesMin), readBytesMax) + args.slackBytes
-    let window = await this.#bytes(args.position, Math.min(wanted, section.byteEnd - args.position))
-    let windowStart = args.position
-    let at = args.position
+    let window = await this.#bytes(position, Math.min(wanted, section.byteEnd - position))
+    let windowStart = position
+    let at = position
     let first: number | undefined
     let nextOffset = args.offset
-    let expected = 0
+    let expected = args.start.offset
     while (at < section.byteEnd) {
       if (at + ENTRY_HEADER_BYTES > windowStart + window.length) {
         if (first !== undefined) break
@@ -94,23 +102,31 @@ export class SectionReader {
     return { buffers: [bytes], bytes: bytes.length, nextOffset, nextPosition: at }
   }
 
-  /** The first offset of the first batch appended at or after `time`, walking headers from `position` on. */
-  async offsetAtTime(args: { time: number; position: number }): Promise<number> {
+  /** The first offset of the first batch appended at or after `time`, walking headers from `start` on. */
+  async offsetAtTime({ time, start }: { time: number; start: SectionPlace }): Promise<number> {
     const { section } = this.#address
     let window: Uint8Array = new Uint8Array()
-    let windowStart = args.position
-    let expected = 0
-    for (let at = args.position; at < section.byteEnd; ) {
+    let windowStart = start.position
+    let expected = start.offset
+    this.#checkStart(start.position)
+    for (let at = start.position; at < section.byteEnd; ) {
       if (at + ENTRY_HEADER_BYTES > windowStart + window.length) {
         window = await this.#bytes(at, Math.min(scanBytes, section.byteEnd - at))
         windowStart = at
       }
       const header = this.#header(window, at - windowStart, at, expected)
-      if (header.appendTime >= args.time) return header.baseOffset
+      if (header.appendTime >= time) return header.baseOffset
       expected = header.baseOffset + header.lastOffsetDelta + 1
       at += entryBytes(header)
     }
     return section.endOffset
+  }
+
+  /** An index has a checksum of its own, and yet may not be the one of these bytes. */
+  #checkStart(position: number): void {
+    const { byteStart, byteEnd, indexStart } = this.#address.section
+    if (position >= byteStart && position < byteEnd) return
+    throw this.#corruption(indexStart, `a sparse index points to byte ${position}, outside of its section`)
   }
 
   #header(window: Uint8Array, index: number, at: number, expected: number): EntryHeader {

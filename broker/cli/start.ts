@@ -31,6 +31,7 @@ const PLACEHOLDERS = {
   path: '<path>',
   text: '<address>',
   origins: '<list>',
+  hosts: '<list>',
   level: '<level>',
 } as const
 

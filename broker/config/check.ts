@@ -40,6 +40,11 @@ const RULES: readonly Rule[] = [
     because: 'all connections together may send at least what one may (inFlightBytesPerConnection)',
   },
   {
+    name: 'httpBodyBytes',
+    least: (c) => c.httpBodyBytesMax,
+    because: 'all requests together may bring at least what one may (httpBodyBytesMax)',
+  },
+  {
     name: 'walBacklogBytes',
     least: (c) => c.batchBytesMax + framingBytes,
     because: 'the backlog must hold the largest batch (batchBytesMax) and 1 KiB',

@@ -48,5 +48,6 @@ function allowed(name: keyof BrokerConfig): string {
   const { kind, min, max } = SETTINGS[name]
   if (min !== undefined && max !== undefined) return `${formatValue(kind, min)} to ${formatValue(kind, max)}`
   if (kind === 'level') return LOG_LEVELS.join(', ')
+  if (kind === 'hosts') return 'host names, or *'
   return kind === 'origins' ? 'origins, or *' : 'any'
 }

@@ -29,6 +29,8 @@ export function readValue(setting: Setting, raw: unknown): Reading {
         : { fault: 'must be a text that is not empty' }
     case 'origins':
       return readOrigins(raw)
+    case 'hosts':
+      return readHosts(raw)
     case 'level':
       return (LOG_LEVELS as readonly unknown[]).includes(raw)
         ? { value: raw }
@@ -60,6 +62,23 @@ function readOrigins(raw: unknown): Reading {
   }
   return { value: origins }
 }
+
+function readHosts(raw: unknown): Reading {
+  const items = typeof raw === 'string' ? raw.split(',') : raw
+  const fault = 'must be a list of host names such as broker.example.com, without ports, or *'
+  if (!Array.isArray(items)) return { fault }
+  const hosts: string[] = []
+  for (const item of items) {
+    if (typeof item !== 'string') return { fault }
+    const text = item.trim().toLowerCase()
+    if (text === '') continue
+    if (text !== '*' && !HOST_NAME.test(text)) return { fault }
+    hosts.push(text)
+  }
+  return { value: hosts }
+}
+
+const HOST_NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/
 
 /** The origin as browsers send it; undefined when `text` is no origin, or has a path. */
 function originOf(text: string): string | undefined {

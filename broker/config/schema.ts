@@ -16,8 +16,10 @@ export interface BrokerConfig {
   readonly host: string
   /** Port to listen on; 0 takes any free one. */
   readonly port: number
-  /** Web origins whose pages may connect, besides the broker's own host; * allows every page. */
+  /** Web origins whose pages may connect and may use HTTP (CORS), besides the broker's own host; * allows every page. */
   readonly allowedOrigins: readonly string[]
+  /** Host names that HTTP requests may ask for, besides IP addresses, names without dots and the broker's own; * allows every name. */
+  readonly allowedHosts: readonly string[]
 
   /** Largest WebSocket message, either way. */
   readonly frameBytesMax: number
@@ -35,6 +37,15 @@ export interface BrokerConfig {
   readonly helloTimeoutMs: number
   /** Pause between pings; a connection that is silent for two of them is dropped. */
   readonly heartbeatMs: number
+
+  /** HTTP connections at a time, besides WebSockets. */
+  readonly httpConnectionsMax: number
+  /** Largest body of an HTTP request. */
+  readonly httpBodyBytesMax: number
+  /** Bodies of HTTP requests that are not answered; past it requests are refused with BACKPRESSURE. */
+  readonly httpBodyBytes: number
+  /** Time a client has to send a whole HTTP request. */
+  readonly httpRequestTimeoutMs: number
 
   /** Topics at a time. */
   readonly topicsMax: number

@@ -64,7 +64,14 @@ export const SETTINGS: Table = {
   allowedOrigins: {
     kind: 'origins',
     default: [],
-    about: "Web origins whose pages may connect, besides the broker's own host; * allows every page.",
+    about:
+      "Web origins whose pages may connect and may use HTTP (CORS), besides the broker's own host; * allows every page.",
+  },
+  allowedHosts: {
+    kind: 'hosts',
+    default: [],
+    about:
+      "Host names that HTTP requests may ask for, besides IP addresses, names without dots and the broker's own; * allows every name.",
   },
 
   frameBytesMax: bytes(DEFAULT_LIMITS.frameBytesMax, 'Largest WebSocket message, either way.', {
@@ -98,6 +105,21 @@ export const SETTINGS: Table = {
     'Pause between pings; a connection that is silent for two of them is dropped.',
     { min: 100, max: 10 * MINUTE },
   ),
+
+  httpConnectionsMax: count(1_000, 'HTTP connections at a time, besides WebSockets.', {
+    min: 1,
+    max: 1_000_000,
+  }),
+  httpBodyBytesMax: bytes(8 * MIB, 'Largest body of an HTTP request.', { min: 1 * KIB, max: 256 * MIB }),
+  httpBodyBytes: bytes(
+    64 * MIB,
+    'Bodies of HTTP requests that are not answered; past it requests are refused with BACKPRESSURE.',
+    { min: 16 * KIB, max: 64 * GIB },
+  ),
+  httpRequestTimeoutMs: duration(30 * SECOND, 'Time a client has to send a whole HTTP request.', {
+    min: 100,
+    max: 60 * MINUTE,
+  }),
 
   topicsMax: count(10_000, 'Topics at a time.', { min: 1, max: 1_000_000 }),
   partitionsMax: count(50_000, 'Partitions of all topics together.', { min: 1, max: 1_000_000 }),
@@ -199,7 +221,7 @@ export const SETTINGS: Table = {
 
 /** Headings of the help text and the documentation; every setting stands under exactly one. */
 export const SETTING_GROUPS: readonly { readonly title: string; readonly names: readonly SettingName[] }[] = [
-  { title: 'Place', names: ['dataDir', 'host', 'port', 'allowedOrigins'] },
+  { title: 'Place', names: ['dataDir', 'host', 'port', 'allowedOrigins', 'allowedHosts'] },
   {
     title: 'Connections',
     names: [
@@ -212,6 +234,10 @@ export const SETTING_GROUPS: readonly { readonly title: string; readonly names: 
       'helloTimeoutMs',
       'heartbeatMs',
     ],
+  },
+  {
+    title: 'HTTP',
+    names: ['httpConnectionsMax', 'httpBodyBytesMax', 'httpBodyBytes', 'httpRequestTimeoutMs'],
   },
   { title: 'Topics and producers', names: ['topicsMax', 'partitionsMax', 'producersMax', 'producerIdleMs'] },
   {

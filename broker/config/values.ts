@@ -1,6 +1,15 @@
 /** How sizes, durations and counts are written by people, and read. */
 
-export type ValueKind = 'bytes' | 'duration' | 'count' | 'port' | 'path' | 'text' | 'origins' | 'level'
+export type ValueKind =
+  | 'bytes'
+  | 'duration'
+  | 'count'
+  | 'port'
+  | 'path'
+  | 'text'
+  | 'origins'
+  | 'hosts'
+  | 'level'
 
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   '': 1,

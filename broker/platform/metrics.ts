@@ -1,105 +1,13 @@
-/** The names of everything the broker measures, by kind. Units stand last in a name. */
-export const counterNames = [
-  'walGroups',
-  'walBytes',
-  'walReads',
-  'walRolls',
-  'produceBatches',
-  'produceRecords',
-  'produceBytes',
-  'produceDuplicates',
-  'produceRefusals',
-  'deliveredRecords',
-  'deliveredBytes',
-  'cacheHits',
-  'cacheMisses',
-  'chunkReads',
-  'chunksSealed',
-  'sealedBytes',
-  'manifestFlushes',
-  'snapshots',
-  /** Followers that fell behind the tail cache and read from disk. */
-  'demotions',
-  /** Produce requests refused because a backlog stayed full past its deadline. */
-  'backpressure',
-  'connectionsOpened',
-  'connectionsRefused',
-  'acks',
-  /** Acks of members that no longer own the partition. */
-  'acksFenced',
-  'cursorsReset',
-  /** Cursors that nobody moved for `cursorIdleMs`. */
-  'cursorsExpired',
-  'groupRebalances',
-  'partitionsMoved',
-  'membersExpired',
-  'jobsDelivered',
-  /** Atomic writes finish jobs too. */
-  'jobsAcked',
-  'jobsRedelivered',
-  'leasesExpired',
-  'leasesExtended',
-  'deadLetters',
-  'dlqReplayed',
-  'dlqPurged',
-  /** Records left out because their dedup id was there already. */
-  'dedupDuplicates',
-  /** Batches with dedup ids refused because the index is full. */
-  'dedupRefusals',
-  'atomicWrites',
-  /** Atomic writes that got the answer of their first try. */
-  'atomicRetries',
-  'expectedOffsetConflicts',
-  'retentionDeletions',
-  'retentionRecords',
-  'retentionBytes',
-  'lagWarnings',
-  /** Cursors that deletion no longer waits for. */
-  'lagDrops',
-  'changeEvents',
-  'changeEventsSkipped',
-] as const
+import {
+  boundsOf,
+  type CounterName,
+  counterNames,
+  type GaugeName,
+  type HistogramName,
+  histogramNames,
+} from './metric-names.js'
 
-export const histogramNames = [
-  'walWriteMs',
-  'walGroupBytes',
-  'produceMs',
-  'sealMs',
-  'manifestFlushMs',
-  'rebalanceMs',
-  'ackMs',
-  /** From the arrival of a batch or an atomic write until a WAL group takes it. */
-  'queueMs',
-  'atomicMs',
-] as const
-
-export const gaugeNames = [
-  'connections',
-  'subscriptions',
-  'frameMemoryBytes',
-  'inFlightBytes',
-  'walBacklogBytes',
-  'walTotalBytes',
-  'tailCacheBytes',
-  'overlayBytes',
-  'diskFreeBytes',
-  'groups',
-  'groupMembers',
-  'lagRecordsMax',
-  'lagBytesMax',
-  'lagMsMax',
-  'leasesOut',
-  'dedupIds',
-  'dedupBytes',
-  /** Answers of atomic writes that a retry would get again. */
-  'answersKept',
-  'queueRanges',
-] as const
-
-export type CounterName = (typeof counterNames)[number]
-export type HistogramName = (typeof histogramNames)[number]
-export type GaugeName = (typeof gaugeNames)[number]
-export type MetricName = CounterName | HistogramName | GaugeName
+export type { CounterName, GaugeName, HistogramName, MetricName } from './metric-names.js'
 
 /** Where the broker reports to. Calls are cheap enough for the write path. */
 export interface Metrics {
@@ -122,6 +30,8 @@ export interface Distribution {
   readonly max: number
   readonly p50: number
   readonly p99: number
+  /** Observations up to each of the histogram's bounds (`boundsOf`), those below included. */
+  readonly cumulative: readonly number[]
 }
 
 export interface MetricsSnapshot {
@@ -137,10 +47,9 @@ export class MemoryMetrics implements Metrics {
     CounterName,
     number
   >
-  readonly #histograms = Object.fromEntries(histogramNames.map((name) => [name, new Histogram()])) as Record<
-    HistogramName,
-    Histogram
-  >
+  readonly #histograms = Object.fromEntries(
+    histogramNames.map((name) => [name, new Histogram(boundsOf(name))]),
+  ) as Record<HistogramName, Histogram>
   readonly #gauges = new Map<GaugeName, () => number>()
 
   count(name: CounterName, by = 1): void {
@@ -153,6 +62,11 @@ export class MemoryMetrics implements Metrics {
 
   gauge(name: GaugeName, read: () => number): void {
     this.#gauges.set(name, read)
+  }
+
+  /** A gauge as it stands now; undefined before it was registered. */
+  read(name: GaugeName): number | undefined {
+    return this.#gauges.get(name)?.()
   }
 
   /** Everything as it stands now; gauges are read for it. */
@@ -176,12 +90,23 @@ const bucketCount = 240
 
 class Histogram {
   readonly #buckets = new Float64Array(bucketCount)
+  readonly #bounds: readonly number[]
+  /** Observations within each bound and past the one before. */
+  readonly #within: Float64Array
   #count = 0
   #sum = 0
   #min = Number.POSITIVE_INFINITY
   #max = Number.NEGATIVE_INFINITY
 
+  constructor(bounds: readonly number[]) {
+    this.#bounds = bounds
+    this.#within = new Float64Array(bounds.length)
+  }
+
   observe(value: number): void {
+    let bound = 0
+    while (bound < this.#bounds.length && value > (this.#bounds[bound] as number)) bound++
+    if (bound < this.#bounds.length) this.#within[bound] = (this.#within[bound] ?? 0) + 1
     const bucket =
       value <= bucketFloor ? 0 : Math.ceil(Math.log(value / bucketFloor) / Math.log(bucketGrowth))
     const index = Math.min(bucket, bucketCount - 1)
@@ -193,7 +118,12 @@ class Histogram {
   }
 
   distribution(): Distribution {
-    if (this.#count === 0) return { count: 0, sum: 0, min: 0, max: 0, p50: 0, p99: 0 }
+    let sum = 0
+    const cumulative = Array.from(this.#within, (count) => {
+      sum += count
+      return sum
+    })
+    if (this.#count === 0) return { count: 0, sum: 0, min: 0, max: 0, p50: 0, p99: 0, cumulative }
     return {
       count: this.#count,
       sum: this.#sum,
@@ -201,6 +131,7 @@ class Histogram {
       max: this.#max,
       p50: this.#quantile(0.5),
       p99: this.#quantile(0.99),
+      cumulative,
     }
   }
 

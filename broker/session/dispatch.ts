@@ -15,6 +15,9 @@ export function isReleasedByHandler(bytes: Uint8Array): boolean {
   return BY_OPCODE[bytes[isShort ? 1 : 3]!]?.isReleasing === true
 }
 
+/** Refuses a request, by the name of its message, before its handler sees it. Tests inject one. */
+export type RefuseRequest = (name: string) => MillraceError | undefined
+
 /**
  * Hands an unpacked frame to the handler of its opcode. Whatever goes wrong with a frame that could be unpacked is
  * answered to it alone; the connection and its other requests go on.
@@ -22,7 +25,7 @@ export function isReleasedByHandler(bytes: Uint8Array): boolean {
 export function dispatch(
   session: SessionContext,
   frame: readonly unknown[],
-  options: { received: ReceivedFrame; isDraining: boolean },
+  options: { received: ReceivedFrame; isDraining: boolean; refuse?: RefuseRequest | undefined },
 ): void {
   const { received } = options
   const opcode = frame[0] as number
@@ -35,6 +38,8 @@ export function dispatch(
   }
   try {
     if (options.isDraining && handler.isRefusedInDrain) throw new MillraceError('SHUTTING_DOWN')
+    const refusal = options.refuse?.(handler.name)
+    if (refusal) throw refusal
     const pending = handler.run(session, frame, received)
     if (pending)
       void settle(session, {

@@ -65,6 +65,7 @@ class WaitingFetch implements Turn {
   #isEnded = false
   #isReading = false
   #hasMoved = false
+  #readStartMs = 0
   #timer: Timer | undefined
   #unfollow: (() => void) | undefined
 
@@ -79,8 +80,9 @@ class WaitingFetch implements Turn {
 
   turn(): void {
     if (this.#isEnded) return
-    const { shard, rotation } = this.#options
+    const { shard, rotation, clock } = this.#options
     const { topicId, partition, offset } = this.#request
+    this.#readStartMs = clock.monotonic()
     const maxBytes = rotation.readBytesMax(this.#maxBytes)
     this.#hasMoved = false
     try {
@@ -130,8 +132,9 @@ class WaitingFetch implements Turn {
   }
 
   #answer(result: ReadResult): void {
-    const { metrics, rotation } = this.#options
+    const { metrics, rotation, clock } = this.#options
     const { correlationId, offset } = this.#request
+    metrics.observe('fetchMs', clock.monotonic() - this.#readStartMs)
     if (result.bytes > 0) metrics.count('deliveredRecords', result.nextOffset - offset)
     metrics.count('deliveredBytes', result.bytes)
     this.end()

@@ -17,6 +17,15 @@ const FINAL = 0x80
 const FINAL_BINARY = 0x82
 /** Of opcodes: ping, pong and close, which may come between the fragments of a message. */
 const OPCODE_CONTROL = 0x08
+const OPCODES = 0x0f
+const RESERVED_BITS = 0x70
+const CONTINUATION = 0
+const TEXT = 1
+const BINARY = 2
+const PING = 9
+const PONG = 10
+/** Of a control frame. */
+const CONTROL_BYTES_MAX = 125
 const MASKED = 0x80
 const LENGTH = 0x7f
 const LENGTH_IN_2_BYTES = 126
@@ -48,6 +57,8 @@ export class Intake {
   #isControl = false
   #isDiscarding = false
   #isStopped = false
+  /** A close came, or what is no WebSocket frame: it ends the connection, and nothing after it counts. */
+  #isOver = false
 
   constructor(options: IntakeOptions) {
     this.#options = options
@@ -87,19 +98,40 @@ export class Intake {
     const bytes = payloadBytes(head)
     const { memory, frameBytesMax, pass } = this.#options
     const isOurs =
-      kind === FINAL_BINARY && (head[1]! & MASKED) !== 0 && !this.#isFragmented && !this.#isStopped
+      kind === FINAL_BINARY &&
+      (head[1]! & MASKED) !== 0 &&
+      !this.#isFragmented &&
+      !this.#isStopped &&
+      !this.#isOver
     this.#left = bytes
     this.#filled = 0
     this.#room = isOurs && bytes > 0 && bytes <= frameBytesMax ? memory.take(bytes) : undefined
     if (this.#room !== undefined) {
       head.copy(this.#mask, 0, this.#headFilled - MASK_BYTES, this.#headFilled)
     } else {
+      this.#isOver ||= !this.#isGoingOn(bytes)
       this.#isControl = (kind & OPCODE_CONTROL) !== 0
       if (!this.#isControl) this.#isFragmented = (kind & FINAL) === 0
       pass(Buffer.from(head.subarray(0, this.#headFilled)))
       if (bytes === 0) this.#passed(0)
     }
     this.#headFilled = 0
+  }
+
+  /**
+   * Whether the connection outlives the message that begins. The library knows too, but may say so in a later tick, when
+   * more of the same read has been taken.
+   */
+  #isGoingOn(payloadBytes: number): boolean {
+    const kind = this.#head[0]!
+    const opcode = kind & OPCODES
+    if ((kind & RESERVED_BITS) !== 0 || (this.#head[1]! & MASKED) === 0) return false
+    if ((kind & OPCODE_CONTROL) !== 0) {
+      const isKnown = opcode === PING || opcode === PONG
+      return isKnown && (kind & FINAL) !== 0 && payloadBytes <= CONTROL_BYTES_MAX
+    }
+    const isDue = this.#isFragmented ? opcode === CONTINUATION : opcode === BINARY || opcode === TEXT
+    return isDue && payloadBytes <= this.#options.frameBytesMax
   }
 
   #takePayload(bytes: Buffer, from: number): number {

@@ -78,8 +78,10 @@ export class Rotation {
     return this.#budget.readBytesMax(wantedBytes)
   }
 
-  /** A read from disk of up to `bytes` begins; the returned function ends it. */
-  reserve(bytes: number): () => void {
+  /** A read from disk of up to `wantedBytes` begins; the returned function ends it. */
+  reserve(wantedBytes: number): () => void {
+    // However little is asked for, a whole entry comes: a thousand readers with next to no credit must not read at once.
+    const bytes = Math.max(wantedBytes, READ_BYTES_MIN)
     this.#reservedBytes += bytes
     this.#budget.add(bytes)
     return () => {

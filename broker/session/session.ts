@@ -15,7 +15,7 @@ import type { Metrics } from '../platform/metrics.js'
 import { Acks } from './acks.js'
 import { CLOSE } from './close-codes.js'
 import type { SessionContext } from './context.js'
-import { dispatch, isReleasedByHandler } from './dispatch.js'
+import { dispatch, isReleasedByHandler, type RefuseRequest } from './dispatch.js'
 import { Fetches } from './fetches.js'
 import { InFlight, type InFlightBudget, PAUSE, ReadGate } from './flow-control.js'
 import type { GroupsFace } from './groups-face.js'
@@ -39,6 +39,7 @@ export interface SessionEnvironment {
   readonly inFlightBudget: InFlightBudget
   readonly deliveryBudget: DeliveryBudget
   readonly brokerName: string
+  readonly refuse?: RefuseRequest | undefined
 }
 
 type State = 'awaitingHello' | 'open' | 'draining' | 'closed'
@@ -62,6 +63,7 @@ export class Session implements SessionContext {
   readonly #gate: ReadGate
   readonly #heartbeat: Heartbeat
   readonly #helloTimer: Timer
+  readonly #refuse: RefuseRequest | undefined
   readonly #onEnd: () => void
   /** Messages that were parsed before the pause took hold: at most what one read from the socket brought. */
   #held: ReceivedFrame[] = []
@@ -92,6 +94,7 @@ export class Session implements SessionContext {
     this.brokerName = environment.brokerName
     this.#webSocket = webSocket
     this.#log = connection.log
+    this.#refuse = environment.refuse
     this.#onEnd = connection.onEnd
     this.#gate = new ReadGate(webSocket)
     this.inFlight = new InFlight({
@@ -166,6 +169,8 @@ export class Session implements SessionContext {
   }
 
   reply<F extends Fields>(message: Message<string, F>, fields: FieldsOf<F>): void {
+    // What is let go of at the end has no answer: the close is the last word.
+    if (this.#state === 'closed') return
     this.#outbox.send(packFrame(message.write(fields)))
   }
 
@@ -244,7 +249,11 @@ export class Session implements SessionContext {
       this.close(CLOSE.policy, 'the first frame must be HELLO')
       return
     }
-    dispatch(this, frame, { received: kept, isDraining: this.#state === 'draining' })
+    dispatch(this, frame, {
+      received: kept,
+      isDraining: this.#state === 'draining',
+      refuse: this.#refuse,
+    })
   }
 
   /** The client took its replies: on with what it had asked meanwhile, and with stored data. */

@@ -9,6 +9,7 @@ import { type Failpoints, noFailpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import { CLOSE } from './close-codes.js'
+import type { RefuseRequest } from './dispatch.js'
 import { InFlightBudget } from './flow-control.js'
 import { FrameMemory } from './frame-memory.js'
 import type { GroupsFace } from './groups-face.js'
@@ -34,6 +35,9 @@ export interface WebSocketFaceOptions {
   /** For WELCOME, for example `millrace/0.1.0`. */
   readonly brokerName: string
   readonly failpoints?: Failpoints | undefined
+  readonly refuse?: RefuseRequest | undefined
+  /** Takes a connection over from the HTTP server and reads it from then on: `readInPlace`, unless a test has its own network. */
+  readonly takeOver?: typeof readInPlace
 }
 
 /** How often a drain looks whether it is over. */
@@ -66,6 +70,7 @@ export class WebSocketFace {
       inFlightBudget: new InFlightBudget(limits.inFlightTotalBytesMax),
       deliveryBudget: new DeliveryBudget(limits.deliverTotalBytesMax),
       brokerName: options.brokerName,
+      refuse: options.refuse,
     }
     this.#frameMemory = new FrameMemory({ bytesMax: limits.inFlightTotalBytesMax })
     this.#webSockets = new WebSocketServer({
@@ -105,6 +110,12 @@ export class WebSocketFace {
     await this.#until(Number.POSITIVE_INFINITY, () => this.#sessions.size === 0)
   }
 
+  /** Drops every connection without a word, as the end of a process does. */
+  cut(): void {
+    this.#isDraining = true
+    for (const session of this.#sessions) session.terminate()
+  }
+
   #closeIdle(): boolean {
     for (const session of this.#sessions) {
       if (session.isIdle) session.close(CLOSE.goingAway, 'the broker stops')
@@ -129,7 +140,8 @@ export class WebSocketFace {
       return
     }
     let intake: Intake | undefined
-    const inPlace = readInPlace(socket, (bytes) => intake?.take(bytes))
+    const takeOver = this.#options.takeOver ?? readInPlace
+    const inPlace = takeOver(socket, (bytes) => intake?.take(bytes))
     this.#webSockets.handleUpgrade(request, inPlace, NOTHING, (webSocket) => {
       intake = this.#open(webSocket, inPlace)
       if (head.length > 0) intake.take(head)

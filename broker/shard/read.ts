@@ -2,6 +2,7 @@ import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { TopicId } from '../../protocol/ids.js'
 import type { ChunkFiles } from '../chunks/chunk-files.js'
+import { DiskError } from '../platform/disk.js'
 import type { Metrics } from '../platform/metrics.js'
 import { entryFault } from '../wal/command.js'
 import type { SegmentFiles } from '../wal/segment-files.js'
@@ -51,7 +52,10 @@ export class PartitionReader {
     this.#options = options
   }
 
-  /** Synchronous when the tail cache has it. Throws or rejects UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA. */
+  /**
+   * Synchronous when the tail cache has it. Throws or rejects UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE,
+   * CORRUPT_DATA, or STORAGE_FAILED when the disk cannot be read.
+   */
   read(request: ReadRequest): ReadResult | Promise<ReadResult> {
     const partition = this.partition(request)
     this.#checkBounds(partition, request.offset)
@@ -160,7 +164,7 @@ export class PartitionReader {
       return { ...this.#result(partition, buffers, last.endOffset), source: 'wal', release }
     } catch (error) {
       release()
-      throw error
+      throw typed(error)
     }
   }
 
@@ -186,7 +190,7 @@ export class PartitionReader {
     } catch (error) {
       // A deletion took the chunk with it: say that, not that a file is missing.
       this.#checkBounds(this.partition(request), request.offset)
-      throw error
+      throw typed(error)
     }
   }
 
@@ -200,13 +204,20 @@ export class PartitionReader {
         return Math.max(offset, partition.startOffset)
       } catch (error) {
         // Its topic is gone, or the chunk alone.
-        if (this.partition(at).chunks.includes(row)) throw error
+        if (this.partition(at).chunks.includes(row)) throw typed(error)
         return await this.offsetAtTime(at)
       }
     }
     const entry = partition.tail.at(partition.tail.indexAtTime(at.time))
     return entry === undefined ? partition.endOffset : Math.max(entry.baseOffset, partition.startOffset)
   }
+}
+
+/** A disk that cannot be read, or no file that can be opened: it may be better the next time. */
+function typed(error: unknown): unknown {
+  if (!(error instanceof DiskError)) return error
+  const message = `reading from disk failed: ${error.message}`
+  return new MillraceError('STORAGE_FAILED', { message, outcome: 'notWritten', cause: error })
 }
 
 /** Uncached entries that one pread serves. */

@@ -5,7 +5,6 @@
 
 import { readEntryHeader } from '../../protocol/entry.js'
 import { entrySection } from '../../protocol/entry-section.js'
-import { MillraceError } from '../../protocol/error-codes.js'
 import { WalCorruption } from '../wal/corruption.js'
 import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
@@ -33,7 +32,7 @@ export function replayGroup(state: ShardState, group: ScannedGroup): void {
         applyCommand(state, decodeCommand(row.opcode, body), header.time)
       }
     } catch (error) {
-      if (error instanceof MillraceError) throw error
+      if (error instanceof WalCorruption) throw error
       throw damaged(group, error instanceof Error ? error.message : String(error))
     }
   }

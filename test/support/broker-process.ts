@@ -79,6 +79,14 @@ export class BrokerProcess {
     })
   }
 
+  /** Resolves when it is gone: with the exit code, or the name of the signal. */
+  async ended(): Promise<number | NodeJS.Signals | null> {
+    const child = this.#child
+    if (child === undefined) return null
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    return child.signalCode ?? child.exitCode
+  }
+
   /** SIGKILL, and waits until it is gone. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL')

@@ -55,8 +55,20 @@ export class ForkableDisk implements Disk {
     bytes[offset] = (bytes[offset] as number) ^ mask
   }
 
+  /** Puts a file there, in place of what there was. */
+  put(path: string, bytes: Uint8Array): void {
+    this.#files.set(path, new Uint8Array(bytes))
+    this.#own.add(path)
+  }
+
+  /** Takes a file away. */
+  take(path: string): void {
+    this.#files.delete(path)
+    this.#own.delete(path)
+  }
+
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
-    if (mode === 'create') {
+    if (mode === 'create' || mode === 'createDirect') {
       if (this.#files.has(path)) throw new DiskError({ code: 'EEXIST', path, operation: 'open' })
       this.#files.set(path, new Uint8Array(0))
     } else this.#file(path, 'open')
@@ -88,7 +100,7 @@ export class ForkableDisk implements Disk {
   }
 
   async remove(path: string): Promise<void> {
-    this.#files.delete(path)
+    this.take(path)
   }
 
   async syncDirectory(): Promise<void> {}
@@ -102,8 +114,7 @@ export class ForkableDisk implements Disk {
   }
 
   async replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-    this.#files.set(path, new Uint8Array(bytes))
-    this.#own.add(path)
+    this.put(path, bytes)
   }
 
   async freeBytes(): Promise<number> {

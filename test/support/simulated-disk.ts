@@ -18,7 +18,7 @@ export interface SimulatedDiskOptions {
   /** The same seed and the same calls give the same disk. */
   readonly seed?: number
   /** Writes past it fail with ENOSPC. Unlimited by default. */
-  readonly capacityBytes?: number
+  readonly capacityBytes?: number | undefined
   /** Each operation takes a random time between the two, by this clock. By default it takes a turn of the loop. */
   readonly latency?: { readonly clock: Clock; readonly msMin: number; readonly msMax: number }
   /** Called as each operation begins and ends; may call `crash` or `kill`, and so stop at any point of a run. */
@@ -63,7 +63,7 @@ const unlimitedFreeBytes = 2 ** 40
  */
 export class SimulatedDisk implements Disk {
   readonly seed: number
-  readonly #options: SimulatedDiskOptions
+  #options: SimulatedDiskOptions
   readonly #random: SeededRandom
   readonly #namespace: SimulatedNamespace
   #failures: { failure: InjectedFailure; skip: number }[] = []
@@ -102,6 +102,12 @@ export class SimulatedDisk implements Disk {
    */
   failNext(failure: InjectedFailure): void {
     this.#failures.push({ failure, skip: failure.skip ?? 0 })
+  }
+
+  /** From now on so many bytes are left, and writes past them fail with ENOSPC; undefined: as many as are wanted. */
+  limitFree(freeBytes: number | undefined): void {
+    const capacityBytes = freeBytes === undefined ? undefined : this.#usedBytes() + freeBytes
+    this.#options = { ...this.#options, capacityBytes }
   }
 
   /** Damages a byte of a file, on disk and in the page cache. */
@@ -268,16 +274,20 @@ export class SimulatedDisk implements Disk {
   free(): number {
     const { capacityBytes } = this.#options
     if (capacityBytes === undefined) return unlimitedFreeBytes
-    let used = 0
-    for (const [, node] of walk(this.#namespace.root, 'cached')) {
-      if (node.kind === 'file') used += node.cached.allocatedBytes
-    }
-    return Math.max(0, capacityBytes - used)
+    return Math.max(0, capacityBytes - this.#usedBytes())
   }
 
   /** How much of a write that fails is carried out all the same. */
   partOf(bytes: number): number {
     return this.#random.below(bytes + 1)
+  }
+
+  #usedBytes(): number {
+    let used = 0
+    for (const [, node] of walk(this.#namespace.root, 'cached')) {
+      if (node.kind === 'file') used += node.cached.allocatedBytes
+    }
+    return used
   }
 
   #afterlife(strike: (random: SeededRandom) => void): SimulatedDisk {

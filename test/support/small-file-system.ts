@@ -12,6 +12,11 @@ export class SmallFileSystem {
   readonly directory: string
   readonly #isMounted: boolean
 
+  /** Whether it is a small one, which can be full or read-only. */
+  get isMounted(): boolean {
+    return this.#isMounted
+  }
+
   private constructor(directory: string, isMounted: boolean) {
     this.directory = directory
     this.#isMounted = isMounted
@@ -29,6 +34,11 @@ export class SmallFileSystem {
       await rm(directory, { recursive: true })
       return new SmallFileSystem(await mkdtemp('/dev/shm/millrace-small-'), false)
     }
+  }
+
+  /** Of a mounted one that no process writes to. */
+  remount(how: 'ro' | 'rw'): void {
+    execFileSync('mount', ['-o', `remount,${how}`, this.directory])
   }
 
   async freeBytes(): Promise<number> {

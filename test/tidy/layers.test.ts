@@ -36,8 +36,8 @@ function violationsOf(sample: Record<string, string>): string[] {
 
 describe('the source tree', () => {
   it('keeps the layers of the architecture, without import cycles', () => {
-    const sources = readSources(['protocol', 'client', 'broker', 'load'])
-    for (const folder of ['protocol', 'client', 'broker']) {
+    const sources = readSources(['protocol', 'client', 'broker', 'testing', 'load'])
+    for (const folder of ['protocol', 'client', 'broker', 'testing']) {
       const paths = [...sources.keys()].filter((path) => path.startsWith(`${folder}/`))
       expect(paths.length, `source files in ${folder}/`).toBeGreaterThan(0)
     }
@@ -62,6 +62,7 @@ describe('the layer check', () => {
       'load/k6/session.ts': `import { crc32 } from '#crc32'\nimport '../../protocol/frame.js'`,
       'load/k6/runtime/metrics.ts': `import { Trend } from 'k6/metrics'\nimport '../session.js'`,
       'load/k6/runner.ts': `import { spawn } from 'node:child_process'\nimport './session.js'`,
+      'testing/life.ts': `import '../broker/broker.js'\nimport '../client/connection.js'\nimport 'node:os'`,
       'load/bench.ts': `import { chromium } from 'playwright-core'\nimport '../broker/broker.js'`,
     }
     expect(violationsOf(sample)).toEqual([])
@@ -185,6 +186,21 @@ describe('the layer check', () => {
       'a broker file outside the layers',
       { 'broker/utils/a.ts': '' },
       'broker/utils/a.ts: "utils" has no place in the broker\'s layers (test/tidy/layers.ts)',
+    ],
+    [
+      'the broker importing what tests are made of',
+      { 'broker/shard/a.ts': `import '../../testing/b.js'`, 'testing/b.ts': '' },
+      'broker/shard/a.ts imports ../../testing/b.js: broker imports only itself and protocol',
+    ],
+    [
+      'testing importing the tests of this repository',
+      { 'testing/a.ts': `import '../test/support/b.js'` },
+      'testing/a.ts imports ../test/support/b.js: testing imports only itself, broker, client and protocol',
+    ],
+    [
+      'testing importing what is not a dependency',
+      { 'testing/a.ts': `import { expect } from 'vitest'` },
+      'testing/a.ts imports vitest: testing imports only node: modules and the dependencies in package.json',
     ],
     [
       'load importing tests',

@@ -26,6 +26,9 @@ const BROKER_LAYERS: readonly (readonly string[])[] = [
   ['main'],
 ]
 
+/** What `millrace/testing` stands on. */
+const SHIPPED: readonly string[] = ['testing', 'broker', 'client', 'protocol']
+
 const NODE_PLATFORM_FILE = /^(protocol|client)\/platform\/.+-node\.ts$/
 
 /** These files of load/k6 run in Node; the others are what k6 loads, whose engine has neither Node's modules nor packages. */
@@ -79,6 +82,8 @@ function ruleAgainst(from: string, target: string): string | undefined {
         return isPortable ? undefined : 'what k6 loads imports only itself and protocol'
       }
       return to === 'test' || to === 'examples' ? 'load imports neither tests nor examples' : undefined
+    case 'testing':
+      return SHIPPED.includes(to) ? undefined : 'testing imports only itself, broker, client and protocol'
     default:
       return ruleInBroker({ from, target, to })
   }
@@ -122,9 +127,9 @@ function ruleAgainstPackage(edge: {
   }
   if (folder === 'load') return undefined
   const name = packageName(specifier)
-  if (folder === 'broker') {
+  if (folder === 'broker' || folder === 'testing') {
     const isKnown = specifier.startsWith('node:') || dependencies.includes(name)
-    return isKnown ? undefined : 'broker imports only node: modules and the dependencies in package.json'
+    return isKnown ? undefined : `${folder} imports only node: modules and the dependencies in package.json`
   }
   if (name === 'msgpackr') return undefined
   const isNodeFile = NODE_PLATFORM_FILE.test(from)

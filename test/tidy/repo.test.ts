@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { readSources, root } from './source-files.js'
 
-const SOURCE_FOLDERS = ['protocol', 'client', 'broker', 'load', 'scripts', 'examples']
+const SOURCE_FOLDERS = ['protocol', 'client', 'broker', 'testing', 'load', 'scripts', 'examples']
 /** Where packages are installed: Millrace's own, and the clients of the brokers it is compared with. */
 const PACKAGE_FOLDERS = ['.', 'load/peers']
 const SOURCE_LINES_MAX = 400

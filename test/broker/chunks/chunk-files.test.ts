@@ -197,6 +197,19 @@ describe('ChunkFiles', () => {
     await expect(files.read({ ...owned, partition: 1, offset: 0, maxBytes: 1 })).rejects.toThrow(/stands in/)
   })
 
+  it('refuses an entry that stands in the place of a later one, and does not pass over the later one', async () => {
+    const entries = storedEntries([50, 50, 50, 50])
+    const { disk, owned } = await sealed(entries, { indexIntervalBytes: 100 })
+    const bytes = await disk.readFile(chunkPath)
+    const { byteStart } = owned.section
+    bytes.set(bytes.slice(byteStart, byteStart + 162), byteStart + 2 * 162)
+    await disk.replaceFile(chunkPath, bytes)
+    const files = chunkFiles(disk)
+    await expect(files.read({ ...owned, offset: 2, maxBytes: 1 })).rejects.toThrow(/out of their place/)
+    expect((await files.read({ ...owned, offset: 3, maxBytes: 1 })).nextOffset).toBe(4)
+    await expect(files.findTime({ ...owned, time: 1_700_000_000_002 })).rejects.toThrow(ChunkCorruption)
+  })
+
   it('refuses a damaged index', async () => {
     const { disk, files, owned } = await sealed(storedEntries([50, 50]))
     disk.flipBit(chunkPath, owned.section.indexStart + 40)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { boundsOf } from '../../../broker/platform/metric-names.js'
 import { MemoryMetrics, noMetrics } from '../../../broker/platform/metrics.js'
 
 describe('MemoryMetrics', () => {
@@ -29,9 +30,26 @@ describe('MemoryMetrics', () => {
     expect(Math.abs(p99 / 9.9 - 1)).toBeLessThan(0.1)
   })
 
+  it('counts observations up to each bound, the bound itself included', () => {
+    const metrics = new MemoryMetrics()
+    for (const value of [0.05, 0.1, 0.100001, 7, 10_000, 10_001]) metrics.observe('ackMs', value)
+    const { cumulative, count } = metrics.snapshot().histograms.ackMs
+    const bounds = boundsOf('ackMs')
+    const upTo = (bound: number) => cumulative[bounds.indexOf(bound)]
+    expect([upTo(0.1), upTo(0.25), upTo(5), upTo(10), upTo(10_000), count]).toEqual([2, 3, 3, 4, 5, 6])
+  })
+
   it('takes zero and very large values, and is zero before any', () => {
     const metrics = new MemoryMetrics()
-    expect(metrics.snapshot().histograms.sealMs).toEqual({ count: 0, sum: 0, min: 0, max: 0, p50: 0, p99: 0 })
+    expect(metrics.snapshot().histograms.sealMs).toEqual({
+      count: 0,
+      sum: 0,
+      min: 0,
+      max: 0,
+      p50: 0,
+      p99: 0,
+      cumulative: boundsOf('sealMs').map(() => 0),
+    })
     metrics.observe('sealMs', 0)
     expect(metrics.snapshot().histograms.sealMs).toMatchObject({ count: 1, p50: 0, p99: 0 })
     metrics.observe('sealMs', 1e30)

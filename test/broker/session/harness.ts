@@ -42,6 +42,7 @@ export async function startHarness(
     allowedOrigins: [],
     brokerName: 'millrace/test',
     groups: noGroups,
+    partitionSizes: () => undefined,
     ...others,
     shard,
     limits: { ...DEFAULT_SESSION_LIMITS, ...limits },

@@ -1,0 +1,185 @@
+import type { Encoding } from '../../protocol/encodings.js'
+import type { DedupIds } from '../../protocol/entry-section.js'
+import type { MillraceError } from '../../protocol/error-codes.js'
+import type { ClusterId, MemberId, RequestId, TopicId } from '../../protocol/ids.js'
+import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
+import type { TopicOptions, TopicOptionsPatch } from '../../protocol/topic-options.js'
+
+/**
+ * What sessions and HTTP routes need of a shard, and all they know of it. The shard of this process satisfies it; so may one that
+ * lives in another process.
+ */
+export interface ShardFace {
+  readonly clusterId: ClusterId
+  readonly shardEpoch: number
+  /** Broker time, milliseconds since 1970. */
+  time(): number
+  topic(topicId: TopicId): TopicInfo | undefined
+  topicNamed(name: string): TopicInfo | undefined
+  /** Topics by name, those after `after`. */
+  topicsAfter(after: string | null, limit: number): TopicInfo[]
+  createTopic(args: CreateTopicArgs): Promise<{ topic: TopicInfo; created: boolean }>
+  deleteTopic(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }>
+  /** What `clear` names gets its default again. Throws UNKNOWN_TOPIC, TOPIC_READ_ONLY, ILLEGAL_ARGUMENT. */
+  alterTopic(args: AlterTopicArgs): Promise<{ options: TopicOptions }>
+  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, OFFSET_OUT_OF_RANGE. */
+  deleteBefore(args: DeleteBeforeArgs): Promise<RecordsDeleted>
+  initProducer(args: { requestId: RequestId; name: string | null }): Promise<ProducerIdentity>
+  /** One per connection that produces. `onPressure(true)`: read no more from its socket until `onPressure(false)`. */
+  openSource(listener: { onPressure(paused: boolean): void }): AppendSource
+  /**
+   * Returns at once what the tail cache holds and a promise for what must come from disk. An offset at the durable
+   * end reads as empty. Throws or rejects with UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA.
+   */
+  read(args: PartitionOf & { offset: number; maxBytes: number }): ReadResult | Promise<ReadResult>
+  /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION. */
+  bounds(topicId: TopicId, partition: number): Bounds
+  offsetAtTime(args: PartitionOf & { time: number }): Promise<number>
+  /** Calls `wake` after the durable end or the start offset moved or the topic went; returns how to stop that. */
+  follow(args: PartitionOf, wake: () => void): () => void
+}
+
+export interface PartitionOf {
+  readonly topicId: TopicId
+  readonly partition: number
+}
+
+export interface Bounds {
+  readonly startOffset: number
+  /** The first offset that is not durable: nobody reads past it. */
+  readonly durableEnd: number
+}
+
+export interface TopicInfo {
+  readonly topicId: TopicId
+  readonly name: string
+  readonly partitions: number
+  readonly keyEncoding: Encoding
+  readonly valueEncoding: Encoding
+  /** Broker time, milliseconds. */
+  readonly createdAt: number
+  readonly options: TopicOptions
+  /** The broker's own: nobody else writes to it, alters or deletes it. */
+  readonly internal: boolean
+}
+
+export interface CreateTopicArgs {
+  readonly requestId: RequestId
+  readonly name: string
+  readonly partitions: number
+  readonly keyEncoding: Encoding
+  readonly valueEncoding: Encoding
+  readonly ifMissing: boolean
+  /** What is not set has its default. */
+  readonly options?: TopicOptionsPatch | undefined
+}
+
+export interface AlterTopicArgs {
+  readonly requestId: RequestId
+  readonly name: string
+  readonly options: TopicOptionsPatch
+  /** Names of options, as they came from outside. */
+  readonly clear: readonly string[]
+}
+
+export interface DeleteBeforeArgs extends PartitionOf {
+  readonly requestId: RequestId
+  /** Records below it go; 2^53 - 1 is the durable end. */
+  readonly offset: number
+}
+
+export interface RecordsDeleted {
+  readonly startOffset: number
+  /** Offsets that the start offset passed. */
+  readonly records: number
+  /** Of chunks that went. */
+  readonly bytes: number
+}
+
+export interface ProducerIdentity {
+  readonly producerId: number
+  readonly producerEpoch: number
+}
+
+/** The fields of PRODUCE, and what PRODUCE_CHECKED adds to them. */
+export interface AppendBatch extends PartitionOf {
+  readonly producerId: number | null
+  readonly producerEpoch: number
+  readonly baseSequence: number
+  readonly attributes: number
+  readonly baseTimestamp: number
+  readonly recordCount: number
+  readonly inflatedBytes: number
+  readonly payloadCrc: number
+  readonly payload: Uint8Array
+  /** The offset that the first record must get; null: any. */
+  readonly expectedOffset: number | null
+  readonly dedupIds: DedupIds | null
+}
+
+export interface AppendAck {
+  readonly baseOffset: number
+  readonly appendTime: number
+  /** The whole batch had been written before; these are its first offsets. */
+  readonly duplicate: boolean
+  /** Records left out because their dedup id was there already; null for none. */
+  readonly duplicates: readonly DuplicateRecord[] | null
+}
+
+/** Batches and acks that are written all together or not at all; the batches have no producer. */
+export interface WriteUnit {
+  readonly requestId: RequestId
+  readonly writes: readonly AppendBatch[]
+  readonly acks: readonly (CursorAck | JobAck)[]
+}
+
+interface MemberOf {
+  readonly groupId: number
+  readonly memberId: MemberId
+}
+
+/** A member of a consumer group acknowledges everything below `offset`. */
+export interface CursorAck extends PartitionOf, MemberOf {
+  /** Of the assignment that it has the partition from. */
+  readonly epoch: number
+  readonly offset: number
+}
+
+/** A member of a work queue has done jobs that it holds a lease on. */
+export interface JobAck extends PartitionOf, MemberOf {
+  readonly leaseId: number
+  readonly ranges: readonly { readonly from: number; readonly to: number }[]
+}
+
+export interface UnitResult {
+  readonly appendTime: number
+  /** In the order of the writes. */
+  readonly writes: readonly {
+    readonly partition: number
+    readonly baseOffset: number
+    readonly duplicates: readonly DuplicateRecord[] | null
+  }[]
+  /** It had been written before: this is the first answer. */
+  readonly retried: boolean
+}
+
+export interface AppendSource {
+  /**
+   * Never throws. `done` is called exactly once, after `close()` too; those of one WAL group in one synchronous run.
+   * The payload is the source's until then.
+   */
+  append(batch: AppendBatch, done: (error: MillraceError | null, ack: AppendAck | undefined) => void): void
+  /** The same for a unit. */
+  appendUnit(unit: WriteUnit, done: (error: MillraceError | null, ack: UnitResult | undefined) => void): void
+  close(): void
+}
+
+export interface ReadResult extends Bounds {
+  /** Whole stored entries end to end. */
+  readonly buffers: readonly Uint8Array[]
+  readonly bytes: number
+  readonly nextOffset: number
+  readonly source: 'cache' | 'wal' | 'chunk'
+  /** To be called once the buffers are sent, or will not be. */
+  release(): void
+}

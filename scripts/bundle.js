@@ -1,0 +1,42 @@
+// Runs a program of test/ as a process of its own. Its sources are TypeScript and stay out of dist/, which is published: the bundle
+// is one file there that the next build sweeps away.
+import { spawn } from 'node:child_process'
+import { renameSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+
+/** Bundles `entry` into dist/test/, runs it with this process's arguments, and ends as it ends. */
+export async function runBundled(entry) {
+  const name = entry.split('/').at(-2)
+  // As deep below the root as test/support, which finds dist/broker from where it stands.
+  const bundle = join(root, 'dist', 'test', `${name}.mjs`)
+  // Another run may be loading the last one at this moment.
+  const own = `${bundle}.${process.pid}`
+  await build({
+    entryPoints: [join(root, entry)],
+    outfile: own,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    sourcemap: 'inline',
+    // package.json points these names at dist/, which may be of another day.
+    alias: {
+      '#socket': join(root, 'client/platform/socket-node.ts'),
+      '#gzip': join(root, 'client/platform/gzip-node.ts'),
+      '#crc32': join(root, 'protocol/platform/crc32-node.ts'),
+    },
+    logLevel: 'error',
+  })
+  renameSync(own, bundle)
+  const child = spawn(process.execPath, ['--enable-source-maps', bundle, ...process.argv.slice(2)], {
+    cwd: root,
+    stdio: 'inherit',
+  })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code) => process.exit(code ?? 1))
+}

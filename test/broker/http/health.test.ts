@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest'
+import { FakeShard } from '../../support/fake-shard.js'
+import { noGroups } from '../../support/no-groups.js'
+import { startFace, startHttp } from './harness.js'
+
+async function startAsking(...face: Parameters<typeof startFace>) {
+  const started = await startFace(...face)
+  const ask = async (path: string, init?: RequestInit) => {
+    const response = await fetch(`http://127.0.0.1:${started.port}${path}`, init)
+    const text = await response.text()
+    return { status: response.status, code: text.startsWith('{') ? JSON.parse(text).error.code : text }
+  }
+  return { ...started, ask }
+}
+
+describe('the health of a broker', () => {
+  it('is alive from the first moment, but not ready before it has recovered', async () => {
+    const { face, ask } = await startAsking()
+    expect(await ask('/livez')).toEqual({ status: 200, code: 'ok\n' })
+    expect(await ask('/livez', { method: 'HEAD' })).toEqual({ status: 200, code: '' })
+    for (const path of ['/readyz', '/v1/topics', '/ws', '/metrics'])
+      expect(await ask(path)).toEqual({ status: 503, code: 'NOT_READY' })
+    expect(await ask('/v1/topics', { method: 'POST', body: '{}' })).toEqual({
+      status: 503,
+      code: 'NOT_READY',
+    })
+    face.serve({ shard: new FakeShard(), groups: noGroups, partitionSizes: () => undefined })
+    expect(await ask('/readyz')).toEqual({ status: 200, code: 'ok\n' })
+  })
+
+  it('says why it is not ready: a nearly full disk, a failed write, its end', async () => {
+    let isFull = true
+    const { health, ask } = await startAsking(new FakeShard(), { isDiskFull: () => isFull })
+    expect(await ask('/readyz')).toEqual({ status: 503, code: 'DISK_FULL' })
+    isFull = false
+    expect((await ask('/readyz')).status).toBe(200)
+    health.stopping()
+    expect(await ask('/readyz')).toEqual({ status: 503, code: 'SHUTTING_DOWN' })
+    health.failed(new Error('EIO'))
+    expect(await ask('/readyz')).toEqual({ status: 503, code: 'STORAGE_FAILED' })
+    expect(await ask('/livez')).toEqual({ status: 200, code: 'ok\n' })
+  })
+
+  it('is that of a real broker: ready, and below the watermark of its disk not', async () => {
+    const http = await startHttp()
+    expect((await http.get('/readyz')).text).toBe('ok\n')
+    const full = await startHttp({ diskFreeBytesMin: 2 ** 45 })
+    const refused = await full.get('/readyz')
+    expect([refused.status, refused.json.error.code]).toEqual([503, 'DISK_FULL'])
+    await full.createTopic('a')
+    const produced = await full.post('/v1/topics/a/records', { value: 1 })
+    expect([produced.status, produced.json.error.code]).toEqual([507, 'DISK_FULL'])
+    expect(produced.headers['retry-after']).toBe('1')
+  })
+})

@@ -1,0 +1,54 @@
+import type { HistoryEvent, Violation } from './history.js'
+import { Observed } from './observed.js'
+import type { Rule } from './rule.js'
+import { ackKept } from './rules/ack-kept.js'
+import { atomicUnit } from './rules/atomic-unit.js'
+import { cursorRises } from './rules/cursor-rises.js'
+import { durableEnd } from './rules/durable-end.js'
+import { leaseExclusive } from './rules/lease-exclusive.js'
+import { lostWrite } from './rules/lost-write.js'
+import { nothingSkipped } from './rules/nothing-skipped.js'
+import { offsetOrder } from './rules/offset-order.js'
+import { oneValue } from './rules/one-value.js'
+import { producerOrder } from './rules/producer-order.js'
+import { staleMember } from './rules/stale-member.js'
+import { truncation } from './rules/truncation.js'
+import { unwantedWrite } from './rules/unwanted-write.js'
+import { writtenOnce } from './rules/written-once.js'
+
+export const rules: readonly Rule[] = [
+  lostWrite,
+  unwantedWrite,
+  oneValue,
+  durableEnd,
+  offsetOrder,
+  producerOrder,
+  writtenOnce,
+  atomicUnit,
+  ackKept,
+  cursorRises,
+  staleMember,
+  nothingSkipped,
+  leaseExclusive,
+  truncation,
+]
+
+/** A broken promise often shows in every record: so many tell enough. */
+const FINDINGS_MAX = 20
+
+/**
+ * Checks a history against every rule: an empty list when all promises were kept, else at most twenty violations of each. Throws
+ * where the history itself cannot be: a request that ends twice, or was never asked for.
+ */
+export function checkHistory(events: readonly HistoryEvent[]): Violation[] {
+  const observed = new Observed(events)
+  const violations: Violation[] = []
+  for (const rule of rules) {
+    let found = 0
+    for (const finding of rule.find(observed)) {
+      violations.push({ rule: rule.name, ...finding, events: [...new Set(finding.events)] })
+      if (++found === FINDINGS_MAX) break
+    }
+  }
+  return violations
+}

@@ -1,0 +1,172 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { RawConnection } from '../../load/bench/raw-connection.js'
+import type { TopicId } from '../../protocol/ids.js'
+import { produce, produced } from '../../protocol/messages/index.js'
+import { writeBytes } from '../crash/raw-producer.js'
+import { BrokerProcess } from '../support/broker-process.js'
+import { ChildScript, type ScriptProcess } from '../support/child-script.js'
+import { until } from '../support/until.js'
+import { isLongFuzz } from './campaign.js'
+import { markedBatch } from './legal-frames.js'
+
+const windowMs = isLongFuzz ? 5_000 : 500
+const MIB = 1024 * 1024
+/** What may be held at a time for connections, records and readers; the first is a fixed limit of sessions. */
+const capsBytes = (128 + 32 + 16 + 16) * MIB
+const flags = {
+  'hello-timeout-ms': '1s',
+  'in-flight-bytes': '32MiB',
+  // Less than the history: those who ask for it are served from disk.
+  'tail-cache-bytes': '16MiB',
+  'wal-backlog-bytes': '16MiB',
+}
+/** On a busy machine of two cores: a broker that is held up for longer than this is held up by its peers. */
+const p99MsMax = 5_000
+/** With nothing else on the machine: of the figure without the hostile peers, which itself is never below this. */
+const ratioMax = 3
+const p99MsMin = 25
+
+let idleBytes: number
+
+let dataDir: string
+let broker: BrokerProcess
+let script: ChildScript
+let behaving: RawConnection
+let topicId: TopicId
+const figures: string[] = []
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'millrace-hostile-'))
+  broker = new BrokerProcess({ dataDir, flags })
+  await broker.start()
+  // History for those who ask for it.
+  topicId = await writeBytes({ url: broker.url, topic: 'history', bytes: 40e6, batchBytes: 256 * 1024 })
+  behaving = await RawConnection.open(broker.url)
+  await behaving.hello()
+  idleBytes = await anonymousBytes()
+  script = await ChildScript.compile(new URL('hostile-script.ts', import.meta.url))
+}, 60_000)
+
+afterAll(async () => {
+  console.log(figures.join('\n'))
+  behaving.close()
+  expect(await broker.stop()).toBe(0)
+  script.remove()
+  await rm(dataDir, { recursive: true })
+})
+
+/** Sends one small batch after the other and waits for each; returns how long they took, in milliseconds. */
+async function produceFor(ms: number, mark: string): Promise<number[]> {
+  const took: number[] = []
+  const unnamed = { producerId: null, producerEpoch: 0, baseSequence: 0 }
+  for (const startedMs = performance.now(); performance.now() - startedMs < ms; ) {
+    const batch = markedBatch(mark, { records: 1, textual: true })
+    const sentMs = performance.now()
+    const answer = await behaving.ask(
+      produce.write({ correlationId: took.length + 10, topicId: own, partition: 0, ...unnamed, ...batch }),
+    )
+    expect(produced.read(answer).acks).toHaveLength(1)
+    took.push(performance.now() - sentMs)
+    await sleep(2)
+  }
+  return took
+}
+let own: TopicId
+
+const p99 = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? 0
+
+async function anonymousBytes(): Promise<number> {
+  const rollup = await readFile(`/proc/${broker.pid}/smaps_rollup`, 'utf8')
+  return Number(/^Anonymous:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024
+}
+
+interface Kind {
+  readonly name: string
+  readonly what: string
+  /** Looks at what became of the peers. */
+  readonly after?: (peers: () => Promise<Record<string, number>>) => Promise<void>
+}
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'halfOpen',
+    what: '300 connections that say nothing, half an upgrade, or no HELLO',
+    // Those that were upgraded have a second to say HELLO.
+    after: async (peers) => {
+      await until(async () => ((await peers()).closed ?? 0) >= 100, { timeoutMs: 15_000, everyMs: 100 })
+    },
+  },
+  { name: 'oneByteAtATime', what: '50 connections that send a message of 8 MB byte by byte' },
+  { name: 'tinyFrames', what: '4 connections that send tiny frames as fast as they can' },
+  {
+    name: 'subscriptions',
+    what: '5 connections with more subscriptions than there may be',
+    after: async (peers) => {
+      await until(async () => (await peers()).LIMIT_REACHED === 50, { timeoutMs: 15_000, everyMs: 100 })
+    },
+  },
+  { name: 'absurdCredit', what: '10 connections that give credit without end and do not read' },
+  { name: 'neverReading', what: '60 consumers that never read' },
+  { name: 'reconnects', what: '20 clients that connect again and again' },
+  { name: 'unreadAnswers', what: '8 connections that ask without end and read no answer' },
+]
+
+describe('a broker goes on serving others', () => {
+  beforeAll(async () => {
+    own = await behaving.createTopic('own')
+  })
+
+  test.each(kinds.map((kind) => [kind.what, kind] as const))(
+    'beside %s',
+    { timeout: 120_000 },
+    async (_, kind) => {
+      const { name, after } = kind
+      const port = new URL(broker.url).port
+      const before = await produceFor(windowMs, 'before')
+      const { pid } = broker
+      let highest = 0
+      const sampler = setInterval(() => {
+        anonymousBytes().then(
+          (bytes) => {
+            highest = Math.max(highest, bytes)
+          },
+          () => {},
+        )
+      }, 100)
+      const peers: ScriptProcess = script.start({
+        HOSTILE_KIND: name,
+        HOSTILE_PORT: port,
+        HOSTILE_TOPIC: topicId,
+      })
+      try {
+        expect(await peers.line()).toBe('"ready"')
+        const beside = await produceFor(windowMs, 'beside')
+        await after?.(() => peers.ask('report'))
+        const report = await peers.ask<Record<string, number>>('report')
+        highest = Math.max(highest, await anonymousBytes())
+        const [alone, now] = [p99(before), p99(beside)]
+        figures.push(
+          `${name}: p99 ${alone.toFixed(1)} -> ${now.toFixed(1)} ms, anonymous memory at most ${(highest / 1e6).toFixed(0)} MB, ${JSON.stringify(report)}`,
+        )
+        expect(report.opened).toBeGreaterThan(0)
+        expect(broker.pid).toBe(pid)
+        expect(highest).toBeGreaterThan(20e6)
+        expect(highest).toBeLessThan(idleBytes + capsBytes)
+        expect(now).toBeLessThan(p99MsMax)
+        if (isLongFuzz) expect(now).toBeLessThan(ratioMax * Math.max(alone, p99MsMin))
+      } finally {
+        clearInterval(sampler)
+        await peers.kill()
+      }
+      // Nothing of them is left that anybody would notice.
+      const newcomer = await RawConnection.open(broker.url)
+      await newcomer.hello()
+      newcomer.close()
+    },
+  )
+})

@@ -1,0 +1,242 @@
+import type { ClientProcess } from '../client-process.js'
+import type { Lab } from '../lab.js'
+import { writeTogether } from './atomic-program.js'
+import { consume } from './consumer-program.js'
+import { raceForIds } from './dedup-program.js'
+import { askCursors, inspect } from './inspector-program.js'
+import { keepLedger } from './ledger-program.js'
+import { makeAndDelete } from './passing-topic-program.js'
+import { produce } from './producer-program.js'
+import { read } from './reader-program.js'
+import { brokersTopic, isPassing, newTopic, type WorkTopic } from './topics.js'
+import { work } from './worker-program.js'
+
+/** So long that no jump of the broker's clock ends it. */
+const WEEK_MS = 7 * 24 * 3_600_000
+
+type Program = (process: ClientProcess) => Promise<void>
+
+/** Programs that use the broker, until they are asked to come to an end. */
+export class Workload {
+  readonly topics: WorkTopic[] = []
+  readonly #lab: Lab
+  readonly #groups: string[] = []
+  /** Those that make work, and those that do it: these end when there is none left. */
+  readonly #makers: Crew
+  readonly #doers: Crew
+
+  /** `parts`: how many of its kinds of work it does; default two to four, so that each has enough of the steps to get somewhere. */
+  constructor(lab: Lab, options: { readonly parts?: number } = {}) {
+    this.#lab = lab
+    this.#makers = new Crew(lab)
+    this.#doers = new Crew(lab)
+    const { random } = lab
+    const parts: (() => void)[] = [
+      () => this.#streams(),
+      () => this.#copies(),
+      () => this.#jobs(),
+      () => this.#dedup(),
+      () => this.#ledger(),
+      () => this.#together(),
+      () => this.#passingTopics(),
+      () => this.#expiring(),
+    ]
+    for (let left = options.parts ?? 2 + random.below(3); left > 0 && parts.length > 0; left--)
+      parts.splice(random.below(parts.length), 1)[0]?.()
+    this.#makers.add('inspector', 1, (process) =>
+      inspect(lab, process, {
+        topics: this.topics,
+        groups: this.#groups,
+        deletable: this.topics.find(({ name }) => name === 'orders'),
+      }),
+    )
+  }
+
+  /** Resolves when all is written, read and acknowledged that there is to be. */
+  async end(): Promise<void> {
+    await this.#makers.end()
+    await this.#untilDone()
+    await this.#doers.end()
+  }
+
+  #topic(
+    name: string,
+    partitions: number,
+    settings: WorkTopic['settings'] = {},
+    options: { expires?: boolean } = {},
+  ): WorkTopic {
+    const topic = newTopic(this.#lab, { name, partitions, settings, ...options })
+    this.topics.push(topic)
+    return topic
+  }
+
+  /** Producers, and readers of what they write. */
+  #streams(): void {
+    const { random } = this.#lab
+    const orders = this.#topic('orders', 1 + random.below(3))
+    this.#makers.add('producer', 1 + random.below(3), (process) => produce(this.#lab, process, orders), {
+      isMortal: true,
+    })
+    this.#doers.add('reader', 1 + random.below(2), (process) => read(this.#lab, process, orders))
+  }
+
+  /** A group that copies, each input once, and another that only acknowledges. */
+  #copies(): void {
+    const { random } = this.#lab
+    const settings = random.chance(0.5) ? { retention: { untilAcked: true } } : {}
+    const from = this.#topic('inputs', 1 + random.below(4), settings)
+    const to = this.#topic('outputs', 1 + random.below(2))
+    this.#makers.add('input', 1, (process) => produce(this.#lab, process, from), { isMortal: true })
+    const member = (group: string, to?: WorkTopic): void => {
+      this.#groups.push(group)
+      this.#doers.add(
+        group,
+        1 + random.below(3),
+        (process) => consume(this.#lab, process, { group, from, to }),
+        {
+          isMortal: true,
+        },
+      )
+    }
+    member('copiers', to)
+    if (random.chance(0.5)) member('watchers')
+    if (random.chance(0.5)) this.#handlers(from)
+    this.#doers.add('output reader', 1, (process) => read(this.#lab, process, to))
+  }
+
+  #handlers(from: WorkTopic): void {
+    const group = 'handlers'
+    this.#groups.push(group)
+    this.topics.push(brokersTopic(this.#lab, `${from.name}.${group}.dlq`))
+    this.#doers.add(
+      group,
+      1 + this.#lab.random.below(2),
+      (process) => consume(this.#lab, process, { group, from, isHandled: true }),
+      { isMortal: true },
+    )
+  }
+
+  /** A work queue. */
+  #jobs(): void {
+    const { random, history } = this.#lab
+    const from = this.#topic('mails', 1 + random.below(2))
+    const to = this.#topic('made', 1)
+    const queue = {
+      group: 'mailers',
+      from,
+      to,
+      leaseMs: random.pick([1_000, 5_000]),
+      maxDeliveries: random.pick([2, 5]),
+    }
+    history.record({
+      type: 'queue',
+      group: queue.group,
+      topicId: from.name,
+      maxDeliveries: queue.maxDeliveries,
+    })
+    this.topics.push(brokersTopic(this.#lab, 'mails.mailers.dlq'))
+    this.#groups.push(queue.group)
+    this.#makers.add('mail', 1, (process) => produce(this.#lab, process, from))
+    this.#doers.add('mailer', 1 + random.below(3), (process) => work(this.#lab, process, queue), {
+      isMortal: true,
+    })
+  }
+
+  #dedup(): void {
+    const { random } = this.#lab
+    const topic = this.#topic('unique', 1 + random.below(3), { dedupWindowMs: WEEK_MS })
+    this.#makers.add('racer', 2 + random.below(2), (process) => raceForIds(this.#lab, process, topic), {
+      isMortal: true,
+    })
+    this.#doers.add('unique reader', 1, (process) => read(this.#lab, process, topic))
+  }
+
+  #ledger(): void {
+    const ledger = this.#topic('ledger', 1)
+    this.#makers.add('keeper', 2, (process) => keepLedger(this.#lab, process, ledger), { isMortal: true })
+    this.#doers.add('ledger reader', 1, (process) => read(this.#lab, process, ledger))
+  }
+
+  #together(): void {
+    const topics = [this.#topic('left', 2), this.#topic('right', 1)]
+    this.#makers.add('writer', 2, (process) => writeTogether(this.#lab, process, topics), { isMortal: true })
+    for (const topic of topics)
+      this.#doers.add(`${topic.name} reader`, 1, (process) => read(this.#lab, process, topic))
+  }
+
+  /** Records that go by themselves, read or not. */
+  #expiring(): void {
+    const { random } = this.#lab
+    const retention = random.pick([
+      { maxBytes: 6_000 },
+      { maxAgeMs: 1_500 },
+      { maxBytes: 20_000, maxAgeMs: 5_000 },
+    ])
+    const topic = this.#topic('events', 1 + random.below(2), { retention }, { expires: true })
+    this.#makers.add('source', 1, (process) => produce(this.#lab, process, topic), { isMortal: true })
+    this.#doers.add('events-reader', 1, (process) => read(this.#lab, process, topic))
+    if (random.chance(0.5)) return
+    this.#groups.push('loggers')
+    this.#doers.add('logger', 1, (process) => consume(this.#lab, process, { group: 'loggers', from: topic }))
+  }
+
+  #passingTopics(): void {
+    const { random } = this.#lab
+    this.#makers.add('maker', 1 + random.below(2), (process) =>
+      makeAndDelete(this.#lab, process, (topic) => this.topics.push(topic)),
+    )
+  }
+
+  /** Until no group has anything left to do. */
+  async #untilDone(): Promise<void> {
+    const process = this.#lab.newProcess('foreman')
+    process.run(async () => {
+      for (const group of this.#groups) {
+        for (let left = 1; left > 0; await process.sleep(100)) {
+          try {
+            left = await askCursors(this.#lab, process, group)
+          } catch (error) {
+            if (!isPassing(error)) throw error
+          }
+        }
+      }
+    })
+    await process.over
+  }
+}
+
+/** Processes that are made anew when they die. */
+class Crew {
+  readonly #lab: Lab
+  readonly #working = new Set<ClientProcess>()
+  #isEnding = false
+  #whenEmpty: () => void = () => {}
+
+  constructor(lab: Lab) {
+    this.#lab = lab
+  }
+
+  add(name: string, count: number, program: Program, options: { isMortal?: boolean } = {}): void {
+    for (let i = 0; i < count; i++) this.#start(`${name} ${i + 1}`.replaceAll(' ', '-'), 1, program, options)
+  }
+
+  end(): Promise<void> {
+    this.#isEnding = true
+    for (const process of this.#working) process.end()
+    return new Promise((resolve) => {
+      this.#whenEmpty = resolve
+      if (this.#working.size === 0) resolve()
+    })
+  }
+
+  #start(name: string, life: number, program: Program, options: { isMortal?: boolean }): void {
+    const process = this.#lab.newProcess(life === 1 ? name : `${name}.${life}`, options)
+    this.#working.add(process)
+    process.run(() => program(process))
+    void process.over.then(() => {
+      this.#working.delete(process)
+      if (process.owner.isDead && !this.#isEnding) this.#start(name, life + 1, program, options)
+      else if (this.#isEnding && this.#working.size === 0) this.#whenEmpty()
+    })
+  }
+}

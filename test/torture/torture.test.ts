@@ -1,0 +1,111 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { checkHistory } from '../checker/check.js'
+import type { EventOf, HistoryEvent } from '../checker/history.js'
+import { SeededRandom } from '../support/seeded-random.js'
+import { HELP, tortureArguments } from './arguments.js'
+import { Killer } from './killer.js'
+import { torture } from './round.js'
+import { textReport } from './text-report.js'
+import { runTorture } from './torture.js'
+
+const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 1_000_000)
+const KILLED_MS = 8_000
+
+test('a broker that is killed again and again under every kind of work keeps every promise, and the checker sees a lie', {
+  timeout: 300_000,
+}, async () => {
+  console.log(`seed ${seed}`)
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-torture-'))
+  try {
+    const random = new SeededRandom(seed)
+    const killer = new Killer(random.fork())
+    const report = await torture({ dataDir: directory, ms: KILLED_MS, random, killer })
+    const { events, written, problems, violations } = report
+    console.log(`${killer.total} kills, ${written} records acknowledged, ${events.length} events`)
+    expect(problems).toEqual([])
+    expect(violations).toEqual([])
+    expect(killer.total).toBeGreaterThanOrEqual(3)
+    expect(written).toBeGreaterThan(200)
+    // All kinds of work were done, or the rules had nothing to look at.
+    const types = new Set(events.map(({ type }) => type))
+    for (const type of [
+      'read',
+      'given',
+      'assigned',
+      'leased',
+      'settle',
+      'bounds',
+      'cursor',
+      'log',
+      'brokerDown',
+    ] as const)
+      expect(types).toContain(type)
+    for (const [rule, lie] of lies(events)) {
+      expect(lie, rule).toBeDefined()
+      expect(new Set(checkHistory(lie ?? []).map((violation) => violation.rule)), rule).toContain(rule)
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+/** What really happened, with one lie in it each. */
+function lies(events: readonly HistoryEvent[]): [rule: string, lie: HistoryEvent[] | undefined][] {
+  const of = <Type extends HistoryEvent['type']>(type: Type) =>
+    events.filter((event): event is EventOf<Type> => event.type === type)
+  const values = new Map(of('write').map(({ op, records }) => [op, records[0]?.value]))
+  const last = new Map(of('log').flatMap((log) => log.records.map(([, value]) => [value, log] as const)))
+  const written = of('written').find(
+    ({ op, places }) => !places[0]?.duplicate && last.has(values.get(op) ?? ''),
+  )
+  const value = written && values.get(written.op)
+  const answered = new Set(of('done').map(({ op }) => op))
+  const acked = of('settle').find(({ op, kind }) => kind === 'ack' && answered.has(op))
+  const moved = of('cursor').findLast(({ offset }) => offset > 0)
+  const end = { index: events.length, atMs: Date.now() }
+  const instead = (one: HistoryEvent | undefined, other: object): HistoryEvent[] | undefined =>
+    one && events.map((event) => (event === one ? ({ ...one, ...other } as HistoryEvent) : event))
+  const log = last.get(value ?? '')
+  return [
+    ['lost-write', instead(log, { records: log?.records.filter(([, one]) => one !== value) })],
+    ['unwanted-write', instead(written, { type: 'refused' })],
+    ['lease-exclusive', acked && [...events, { ...end, ...leaseOf(acked) }]],
+    [
+      'cursor-rises',
+      moved && [...events, { ...moved, ...end, offset: moved.offset - 1, since: events.length }],
+    ],
+  ]
+}
+
+const leaseOf = ({ group, member, topicId, partition, offset }: EventOf<'settle'>) =>
+  ({ type: 'leased', group, member, topicId, partition, offset, leaseId: 1e9, count: 1 }) as const
+
+test('torture keeps what is needed to see what went wrong, and says where', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'millrace-torture-'))
+  try {
+    // A setting that no broker takes: it does not start.
+    process.env.MILLRACE_TAIL_CACHE_BYTES = 'none'
+    const report = await runTorture({ ms: 1_000, seed: 1, directory })
+    expect(report.problems.join()).toContain('before it was ready')
+    expect(textReport(report)).toContain(`kept in ${join(directory, 'torture-1-1')}`)
+  } finally {
+    delete process.env.MILLRACE_TAIL_CACHE_BYTES
+    await rm(directory, { recursive: true, force: true })
+  }
+})
+
+test('the command line of torture says what it takes', () => {
+  expect(tortureArguments(['--help'])).toBeUndefined()
+  for (const option of HELP.matchAll(/^ {2}--([a-z]+)/gm))
+    expect(() => tortureArguments([`--${option[1]}=1`])).not.toThrow(/Unknown/)
+  expect(tortureArguments(['--minutes', '0.5', '--seed', '7', '--json'])).toMatchObject({
+    minutes: 0.5,
+    seed: 7,
+    isJson: true,
+  })
+  expect(() => tortureArguments(['--minutes', 'x'])).toThrow('--minutes')
+  expect(() => tortureArguments(['--seed', '1.5'])).toThrow('--seed')
+})
