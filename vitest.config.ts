@@ -1,7 +1,10 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+/** Tests that kill processes and wait for new ones, most of a minute in all: a command of their own, which CI runs too. */
+const slow = ['test/torture/**', 'test/fuzz/hostile-peers.test.ts', 'test/faults/process-faults.test.ts']
 
 export default defineConfig({
   resolve: {
@@ -16,6 +19,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
+    exclude: [...configDefaults.exclude, ...(process.env.MILLRACE_SLOW === '1' ? [] : slow)],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,

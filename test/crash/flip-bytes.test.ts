@@ -27,7 +27,7 @@ import { openTestShard } from '../support/test-shard.js'
  */
 const isLong = process.env.MILLRACE_LONG === '1'
 const seed = Number(process.env.MILLRACE_SEED ?? 1)
-const sampledPerPart = 60
+const sampledPerPart = 40
 /** A start costs several times a verification: each so-many-th byte that is not sampled is tried on one. */
 const startEvery = 16
 

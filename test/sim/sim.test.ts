@@ -3,7 +3,7 @@ import { describeFailure, replayCommand } from './failure-report.js'
 import { type SimulationReport, simulate } from './simulation.js'
 
 const first = Number(process.env.MILLRACE_SEED ?? 1)
-const seeds = Number(process.env.MILLRACE_SEEDS ?? 40)
+const seeds = Number(process.env.MILLRACE_SEEDS ?? 20)
 const steps = 2_000
 
 /** Why a run failed, and how to run it again; undefined when all promises were kept. */
