@@ -106,7 +106,10 @@ export class Committer {
           this.#settled()
         },
         failed: (error) => {
-          for (const { partition } of sent) this.#risen.add(partition)
+          for (const { partition, offset } of sent) {
+            this.#risen.add(partition)
+            if (error.outcome === 'unknown') partition.cursor.maybeDurableAt(offset)
+          }
           if (!error.retriable) this.#host.failed(error)
           // On a link that is lost the next one sends it again.
           else if (link.isOpen) this.#arm(error.retryAfterMs ?? RETRY_MS)

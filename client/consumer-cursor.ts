@@ -1,5 +1,6 @@
 import type { MillraceError } from '../protocol/error-codes.js'
 import type { CommitTracker } from './commit-tracker.js'
+import { withOutcome } from './errors.js'
 
 interface Waiter {
   resolve(): void
@@ -10,6 +11,8 @@ interface Waiter {
 export class ConsumerCursor {
   readonly #tracker: CommitTracker
   #durable: number
+  /** It was sent up to here, and no answer came: the broker may have it there. */
+  #maybeDurable = 0
   #durableWaiters: (Waiter & { readonly next: number })[] = []
   /** By the offset of the record that is to become the lowest unfinished one. */
   readonly #lowestWaiters = new Map<number, Waiter[]>()
@@ -75,7 +78,7 @@ export class ConsumerCursor {
   whenDurable(next: number): Promise<void> {
     return new Promise((resolve, reject) => {
       if (next <= this.#durable) resolve()
-      else if (this.#loss !== undefined) reject(this.#loss)
+      else if (this.#loss !== undefined) reject(this.#lossAt(next, this.#loss))
       else this.#durableWaiters.push({ next, resolve, reject })
     })
   }
@@ -97,6 +100,16 @@ export class ConsumerCursor {
     this.#lowestWaiters.clear()
     const waiting = this.#durableWaiters
     this.#durableWaiters = waiting.filter(({ next }) => next <= sent)
-    for (const { next, reject } of waiting) if (next > sent) reject(loss)
+    for (const { next, reject } of waiting) if (next > sent) reject(this.#lossAt(next, loss))
+  }
+
+  /** It was sent up to `offset`, and whether the broker took it nobody knows. */
+  maybeDurableAt(offset: number): void {
+    this.#maybeDurable = Math.max(this.#maybeDurable, offset)
+  }
+
+  /** An acknowledgement whose first answer was lost may count, whatever a later one says. */
+  #lossAt(next: number, loss: MillraceError): MillraceError {
+    return next <= this.#maybeDurable ? withOutcome(loss, 'unknown') : loss
   }
 }
