@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
+import type { GroupsFace } from './groups/groups-face.js'
 import type { Backend } from './http/context.js'
 import { BrokerHealth } from './http/health.js'
 import { HttpFace, type HttpFaceOptions } from './http/http-server.js'
@@ -9,10 +10,9 @@ import type { Failpoints } from './platform/failpoints.js'
 import type { Metrics } from './platform/metrics.js'
 import type { Random } from './platform/random.js'
 import type { RefuseRequest } from './session/dispatch.js'
-import type { GroupsFace } from './session/groups-face.js'
 import type { SessionLimits } from './session/limits.js'
-import type { ShardFace } from './session/shard-face.js'
 import { WebSocketFace } from './session/websocket-server.js'
+import type { ShardFace } from './shard/shard-face.js'
 
 export interface ListenerOptions {
   readonly shard: ShardFace

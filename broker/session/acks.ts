@@ -1,8 +1,8 @@
 import { HARD_LIMITS } from '../../protocol/limits.js'
 import { produced } from '../../protocol/messages/produce.js'
 import type { Failpoints } from '../platform/failpoints.js'
+import type { AppendAck } from '../shard/shard-face.js'
 import type { Outbox } from './outbox.js'
-import type { AppendAck } from './shard-face.js'
 
 /**
  * The acks of one connection. A WAL group answers many PRODUCE requests in one synchronous run: they go out as one

@@ -2,12 +2,12 @@ import type { Message } from '../../protocol/messages/message.js'
 import type { Fields, FieldsOf } from '../../protocol/shape.js'
 import type { Clock } from '../platform/clock.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { AppendSource, ShardFace } from '../shard/shard-face.js'
 import type { Acks } from './acks.js'
 import type { Fetches } from './fetches.js'
 import type { InFlight } from './flow-control.js'
 import type { SessionLimits } from './limits.js'
 import type { SessionGroups } from './session-groups.js'
-import type { AppendSource, ShardFace } from './shard-face.js'
 import type { Subscriptions } from './subscriptions.js'
 
 /** What a handler sees of its connection. */

@@ -3,9 +3,9 @@ import { packFrameHead } from '../../protocol/frame.js'
 import { type Fetch, fetched } from '../../protocol/messages/fetch.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { ReadResult, ShardFace } from '../shard/shard-face.js'
 import type { SessionLimits } from './limits.js'
 import type { Rotation, Turn } from './rotation.js'
-import type { ReadResult, ShardFace } from './shard-face.js'
 
 export interface FetchesOptions {
   readonly shard: ShardFace

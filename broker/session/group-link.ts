@@ -1,7 +1,7 @@
 import { packFrame, packFrameHead } from '../../protocol/frame.js'
 import { groupAssignment, groupEnded } from '../../protocol/messages/group.js'
 import { queueDeliver } from '../../protocol/messages/queue.js'
-import type { MemberLink, Membership } from './groups-face.js'
+import type { MemberLink, Membership } from '../groups/groups-face.js'
 import type { Heartbeat } from './heartbeat.js'
 import type { Outbox } from './outbox.js'
 import type { Rotation, StoredData, Turn } from './rotation.js'

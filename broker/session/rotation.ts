@@ -1,6 +1,6 @@
+import type { ReadResult } from '../shard/shard-face.js'
 import type { SessionLimits } from './limits.js'
 import type { Outbox } from './outbox.js'
-import type { ReadResult } from './shard-face.js'
 
 /** Something that sends stored data: a subscription, a FETCH. */
 export interface Turn {

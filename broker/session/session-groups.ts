@@ -1,7 +1,7 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import { HARD_LIMITS } from '../../protocol/limits.js'
+import type { GroupsFace, Membership, Refusals } from '../groups/groups-face.js'
 import { GroupLink, type GroupLinkOptions } from './group-link.js'
-import type { GroupsFace, Membership, Refusals } from './groups-face.js'
 
 type Arguments<Name extends keyof GroupsFace> = Parameters<GroupsFace[Name]>[0]
 type Answer<Name extends keyof GroupsFace> = ReturnType<GroupsFace[Name]>

@@ -4,8 +4,8 @@ import type { TopicId } from '../../protocol/ids.js'
 import { HARD_LIMITS } from '../../protocol/limits.js'
 import { deliver, type Subscribe } from '../../protocol/messages/subscribe.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { ReadResult, ShardFace } from '../shard/shard-face.js'
 import type { Rotation, Turn } from './rotation.js'
-import type { ReadResult, ShardFace } from './shard-face.js'
 
 /**
  * - `turn`: there may be something to send; it waits for its turn, and so for room in the socket

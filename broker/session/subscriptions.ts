@@ -1,6 +1,6 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { Subscribe } from '../../protocol/messages/subscribe.js'
-import type { Bounds, ShardFace } from './shard-face.js'
+import type { Bounds, ShardFace } from '../shard/shard-face.js'
 import { assertInBounds, Subscription, type SubscriptionOptions } from './subscription.js'
 
 /** The subscriptions of one connection. */

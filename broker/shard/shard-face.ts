@@ -1,9 +1,13 @@
 import type { Encoding } from '../../protocol/encodings.js'
-import type { DedupIds } from '../../protocol/entry-section.js'
 import type { MillraceError } from '../../protocol/error-codes.js'
 import type { ClusterId, MemberId, RequestId, TopicId } from '../../protocol/ids.js'
-import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
 import type { TopicOptions, TopicOptionsPatch } from '../../protocol/topic-options.js'
+import type { AppendBatch } from './append-batch.js'
+import type { AppendAck } from './sequencer.js'
+import type { RecordsDeleted } from './topic-requests.js'
+import type { UnitResult } from './write-unit.js'
+
+export type { AppendAck, AppendBatch, RecordsDeleted, UnitResult }
 
 /**
  * What sessions and HTTP routes need of a shard, and all they know of it. The shard of this process satisfies it; so may one that
@@ -88,42 +92,9 @@ export interface DeleteBeforeArgs extends PartitionOf {
   readonly offset: number
 }
 
-export interface RecordsDeleted {
-  readonly startOffset: number
-  /** Offsets that the start offset passed. */
-  readonly records: number
-  /** Of chunks that went. */
-  readonly bytes: number
-}
-
 export interface ProducerIdentity {
   readonly producerId: number
   readonly producerEpoch: number
-}
-
-/** The fields of PRODUCE, and what PRODUCE_CHECKED adds to them. */
-export interface AppendBatch extends PartitionOf {
-  readonly producerId: number | null
-  readonly producerEpoch: number
-  readonly baseSequence: number
-  readonly attributes: number
-  readonly baseTimestamp: number
-  readonly recordCount: number
-  readonly inflatedBytes: number
-  readonly payloadCrc: number
-  readonly payload: Uint8Array
-  /** The offset that the first record must get; null: any. */
-  readonly expectedOffset: number | null
-  readonly dedupIds: DedupIds | null
-}
-
-export interface AppendAck {
-  readonly baseOffset: number
-  readonly appendTime: number
-  /** The whole batch had been written before; these are its first offsets. */
-  readonly duplicate: boolean
-  /** Records left out because their dedup id was there already; null for none. */
-  readonly duplicates: readonly DuplicateRecord[] | null
 }
 
 /** Batches and acks that are written all together or not at all; the batches have no producer. */
@@ -149,18 +120,6 @@ export interface CursorAck extends PartitionOf, MemberOf {
 export interface JobAck extends PartitionOf, MemberOf {
   readonly leaseId: number
   readonly ranges: readonly { readonly from: number; readonly to: number }[]
-}
-
-export interface UnitResult {
-  readonly appendTime: number
-  /** In the order of the writes. */
-  readonly writes: readonly {
-    readonly partition: number
-    readonly baseOffset: number
-    readonly duplicates: readonly DuplicateRecord[] | null
-  }[]
-  /** It had been written before: this is the first answer. */
-  readonly retried: boolean
 }
 
 export interface AppendSource {

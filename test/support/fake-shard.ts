@@ -10,7 +10,7 @@ import type {
   RecordsDeleted,
   ShardFace,
   TopicInfo,
-} from '../../broker/session/shard-face.js'
+} from '../../broker/shard/shard-face.js'
 import { COMPRESSION, ENTRY_HEADER_BYTES, writeEntryHeader } from '../../protocol/entry.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import { clusterIdFrom, hexFromBytes, type TopicId, topicIdFrom } from '../../protocol/ids.js'

@@ -1,4 +1,4 @@
-import type { GroupsFace } from '../../broker/session/groups-face.js'
+import type { GroupsFace } from '../../broker/groups/groups-face.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 
 const refuse = (): never => {

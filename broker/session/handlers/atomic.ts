@@ -1,5 +1,5 @@
 import { type AtomicWrite, atomic, atomicDone } from '../../../protocol/messages/atomic.js'
-import type { AppendBatch } from '../shard-face.js'
+import type { AppendBatch } from '../../shard/shard-face.js'
 import { handler } from './handler.js'
 import { dedupIdsOf } from './produce-checked.js'
 

@@ -1,6 +1,6 @@
 import { HARD_LIMITS } from '../../../protocol/limits.js'
 import { metadata, metadataListed, type TopicDescription } from '../../../protocol/messages/metadata.js'
-import type { TopicInfo } from '../shard-face.js'
+import type { TopicInfo } from '../../shard/shard-face.js'
 import { handler } from './handler.js'
 
 export const metadataHandler = handler(metadata, (session, { correlationId, names, after, limit }) => {

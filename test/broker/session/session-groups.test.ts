@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import type { GroupsFace } from '../../../broker/session/groups-face.js'
+import type { GroupsFace } from '../../../broker/groups/groups-face.js'
 import { SessionGroups } from '../../../broker/session/session-groups.js'
 import { memberIdFrom } from '../../../protocol/ids.js'
 import { HARD_LIMITS } from '../../../protocol/limits.js'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type OriginPolicy, originFault } from '../../../broker/session/origin.js'
+import { type OriginPolicy, originFault } from '../../../broker/config/origin.js'
 
 const own: OriginPolicy = { allowedOrigins: [], ownHosts: ['Broker.example'] }
 const isAllowed = (

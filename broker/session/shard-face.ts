@@ -1,2 +1,0 @@
-/** The shard as sessions know it; HTTP routes know the same. */
-export type * from '../shard/shard-face.js'
