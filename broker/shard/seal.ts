@@ -83,15 +83,14 @@ export class Sealer {
   /** A partition got entries. Cheap: called for every batch. */
   grown(partition: PartitionState): void {
     this.#unsealed.add(partition)
-    const { tail, sealedEnd } = partition
-    if (tail.unsealedBytes < this.#options.chunkBytes && tail.length < UNSEALED_ENTRIES_MAX) return
-    if (
-      tail.unsealedBytes < this.#options.chunkBytes &&
-      tail.length - tail.indexOf(sealedEnd) < UNSEALED_ENTRIES_MAX
-    )
-      return
+    if (!this.#isFull(partition)) return
     this.#due.add(partition)
     this.kick()
+  }
+
+  #isFull({ tail, sealedEnd }: PartitionState): boolean {
+    if (tail.unsealedBytes >= this.#options.chunkBytes) return true
+    return tail.length >= UNSEALED_ENTRIES_MAX && tail.length - tail.indexOf(sealedEnd) >= UNSEALED_ENTRIES_MAX
   }
 
   /** The first WAL group that holds anything unsealed; undefined when all is in chunks. */
@@ -142,6 +141,8 @@ export class Sealer {
   #nextJob(): PartitionState[] {
     for (const partition of this.#due) {
       this.#due.delete(partition)
+      // It came to be due while what is in a chunk now counted with it.
+      if (!this.#isFull(partition)) continue
       if (this.#firstUnsealed(partition) !== undefined && !this.#isSetAside(partition)) return [partition]
     }
     const { state, time, chunkBytes, isTooMuch } = this.#options

@@ -46,6 +46,27 @@ describe('what is in the WAL', () => {
     await until(async () => (await simulated.files('chunks')).length === 0)
   })
 
+  test('is sealed in whole chunks, whatever comes while one is sealed', async () => {
+    shard = await simulated.open({ ...QUIET, chunkBytes: 16 * KIB })
+    const topicId = await createTopic(shard, 'orders')
+    let sent = 0
+    const sendSome = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) await send(topicId, 0, `${sent++} ${'x'.repeat(6 * KIB)}`)
+    }
+    const stall = simulated.stall('sealBeforeCommit')
+    await sendSome(3)
+    await stall.held()
+    // With what is being sealed these would be enough for another one.
+    await sendSome(2)
+    stall.release()
+    await until(() => simulated.counter('chunksSealed') === 1)
+    await simulated.clock.advanceAndSettle(5_000)
+    expect(simulated.counter('chunksSealed')).toBe(1)
+    await sendSome(1)
+    await until(() => simulated.counter('chunksSealed') === 2)
+    expect((await readAll(shard, topicId)).records).toHaveLength(6)
+  })
+
   test('is sealed when it keeps the WAL large, and the WAL stays below its cap', async () => {
     const walBytesMax = 512 * KIB
     shard = await simulated.open({ ...QUIET, walBytesMax, walSegmentBytes: 64 * KIB, tailCacheBytes: 0 })
