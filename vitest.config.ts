@@ -4,7 +4,27 @@ import { configDefaults, defineConfig } from 'vitest/config'
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
 /** Tests that kill processes and wait for new ones, most of a minute in all: a command of their own, which CI runs too. */
-const slow = ['test/torture/**', 'test/fuzz/hostile-peers.test.ts', 'test/faults/process-faults.test.ts']
+const slow = [
+  'test/torture/**',
+  'test/fuzz/hostile-peers.test.ts',
+  'test/faults/process-faults.test.ts',
+  'test/sim/planted-faults.test.ts',
+]
+const exclude = [...configDefaults.exclude, ...(process.env.MILLRACE_SLOW === '1' ? [] : slow)]
+
+/** Tests of parts. Their files share processes: to load the sources for each file took longer than most of the tests. */
+const parts = ['broker', 'client', 'protocol', 'checker'].map((folder) => `test/${folder}/**/*.test.ts`)
+/** Those of them that replace modules or globals, or look at the memory of the process. */
+const apart = [
+  'test/broker/platform/{aligned-memory,clock,node-disk}.test.ts',
+  'test/broker/shard/{backlog,unit-encoding}.test.ts',
+  'test/protocol/utf8.test.ts',
+]
+/** Tests that mostly wait for processes, and do not look at the clock: more of them at once than there are cores. */
+const waiting = [
+  'test/client/process.test.ts',
+  'test/crash/{cut-connections,exactly-once,kills,main-job}.test.ts',
+]
 
 export default defineConfig({
   resolve: {
@@ -18,11 +38,30 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...(process.env.MILLRACE_SLOW === '1' ? [] : slow)],
     pool: 'forks',
+    // What a test left to be closed, also where a process has run other files before.
+    setupFiles: ['test/support/setup.ts'],
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'parts', include: parts, exclude: [...exclude, ...apart, ...waiting], isolate: false },
+      },
+      { extends: true, test: { name: 'apart', include: apart, exclude } },
+      {
+        extends: true,
+        test: {
+          name: 'whole',
+          include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
+          exclude: [...exclude, ...parts, ...waiting],
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'waiting', include: waiting, exclude, maxWorkers: 4, sequence: { groupOrder: 1 } },
+      },
+    ],
   },
 })

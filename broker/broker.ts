@@ -5,7 +5,7 @@ import { Coordinator } from './groups/coordinator.js'
 import { BrokerHealth } from './http/health.js'
 import { DEFAULT_HTTP_LIMITS, type HttpLimits } from './http/limits.js'
 import { type Listener, type ListenerOptions, openFront, startListener } from './listener.js'
-import { type Logger, openLog } from './log.js'
+import { eventsTo, type Logger, openLog } from './log.js'
 import { LmdbStore } from './manifest/lmdb-store.js'
 import type { Store } from './manifest/store.js'
 import { type Clock, systemClock } from './platform/clock.js'
@@ -66,7 +66,7 @@ export async function startBroker(
   const log = options.log ?? (await openLog({ level: config.logLevel, pretty: false }))
   const outside = { ...systemPlatform(), ...platform }
   const { disk, clock, random, failpoints } = outside
-  const metrics = new MemoryMetrics()
+  const metrics = new MemoryMetrics({ tell: eventsTo(log) })
   const opened: (() => Promise<void>)[] = []
   const closeAll = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) await close()
@@ -130,9 +130,17 @@ export async function startBroker(
       onWarning: (message, error) => log.warn({ err: error }, message),
     })
     opened.push(async () => groups.close())
+    const streams = shard.topics.openStreams({
+      clock,
+      time: () => shard.time(),
+      warn: (message, error) => log.warn({ err: error }, message),
+    })
+    streams.start()
+    opened.push(async () => streams.stop())
     const listener = await outside.listen({
       shard,
       groups,
+      streams,
       limits: sessionLimits(config),
       clock,
       random,
@@ -145,6 +153,7 @@ export async function startBroker(
       brokerName: `millrace/${version}`,
       refuse: outside.refuse,
       partitionSizes: (topicId) => partitionSizes(shard.groups.state, topicId),
+      sealed: shard.sealed,
       front,
     })
     outside.listening?.(listener)
@@ -198,6 +207,9 @@ function httpLimits(config: BrokerConfig): HttpLimits {
     bodyBytesMax: config.httpBodyBytesMax,
     bodyBytesTotalMax: config.httpBodyBytes,
     requestTimeoutMs: config.httpRequestTimeoutMs,
+    chunkMaxAgeMs: config.httpChunkMaxAgeMs,
+    recordBytesMax: config.recordBytesMax,
+    streamPollMs: config.streamPollMs,
   }
 }
 

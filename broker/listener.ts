@@ -13,10 +13,12 @@ import type { RefuseRequest } from './session/dispatch.js'
 import type { SessionLimits } from './session/limits.js'
 import { WebSocketFace } from './session/websocket-server.js'
 import type { ShardFace } from './shard/shard-face.js'
+import type { StreamsFace } from './shard/streams-face.js'
 
 export interface ListenerOptions {
   readonly shard: ShardFace
   readonly groups: GroupsFace
+  readonly streams: StreamsFace
   readonly limits: SessionLimits
   readonly clock: Clock
   readonly random: Random
@@ -33,6 +35,7 @@ export interface ListenerOptions {
   readonly refuse?: RefuseRequest | undefined
   /** What HTTP tells of partitions beside what the shard's face does. */
   readonly partitionSizes: Backend['partitionSizes']
+  readonly sealed: Backend['sealed']
   /** A port that is open already, and answers that the broker starts; without it, one is opened. */
   readonly front?: HttpFace | undefined
 }
@@ -71,11 +74,11 @@ export async function openFront(
 
 /** The broker's one port: WebSockets and HTTP on it. Rejects with Node's error when it cannot listen. */
 export async function startListener(options: ListenerOptions): Promise<Listener> {
-  const { shard, groups, partitionSizes, host } = options
+  const { shard, groups, streams, partitionSizes, sealed, host } = options
   const origins = { allowedOrigins: options.allowedOrigins, ownHosts: [host] }
   const http = options.front ?? (await openFront({ ...options, origins, ...frontDefaults(options) }))
   const webSockets = new WebSocketFace({ ...options, server: http.server, origins })
-  http.serve({ shard, groups, partitionSizes })
+  http.serve({ shard, groups, streams, partitionSizes, sealed })
   const { port } = http.server.address() as AddressInfo
   let closing: Promise<void> | undefined
   return {

@@ -1,5 +1,6 @@
 import { type Logger, pino } from 'pino'
 import type { LogLevel } from './config/schema.js'
+import { EVENTS, type Tellers, tellers } from './platform/events.js'
 
 export type { Logger }
 
@@ -42,6 +43,14 @@ export async function openLog({ level, pretty, descriptor = 1 }: LogTarget): Pro
       ignore: 'pid,hostname',
     }),
   )
+}
+
+/** Writes the events that the log's level lets through. */
+export function eventsTo(log: Logger): Tellers {
+  return tellers((event) => {
+    const { level, text } = EVENTS[event]
+    return log.isLevelEnabled(level) ? (fields) => log[level]({ event, ...fields }, text) : undefined
+  })
 }
 
 function withoutBytes(fields: Record<string, unknown>): Record<string, unknown> {

@@ -120,22 +120,17 @@ export class Admin {
   }
 
   /** None where none are set: older brokers know of no options. */
-  #options({ retention, dedupWindowMs }: TopicSettings) {
-    if (retention === undefined && dedupWindowMs === undefined) return {}
-    return {
-      options: patchOf({
-        ...(retention && { retention }),
-        ...(dedupWindowMs !== undefined && { dedupWindowMs }),
-      }).options,
-    }
+  #options({ retention, dedupWindowMs, publicCache }: TopicSettings) {
+    if (retention === undefined && dedupWindowMs === undefined && publicCache === undefined) return {}
+    return { options: patchOf({ ...(retention && { retention }), dedupWindowMs, publicCache }).options }
   }
 
   async alter(topic: AnyTopic | string, options: AlterTopicOptions): Promise<TopicSettingsInForce> {
-    const { retention, dedupWindowMs, ...call } = options
+    const { retention, dedupWindowMs, publicCache, ...call } = options
     const fields = {
       requestId: newRequestId(this.#connection.settings.random),
       name: nameOf(topic),
-      ...patchOf({ ...(retention && { retention }), ...(dedupWindowMs !== undefined && { dedupWindowMs }) }),
+      ...patchOf({ ...(retention && { retention }), dedupWindowMs, publicCache }),
     }
     const answer = await request(this.#connection, [alterTopic, topicAltered], fields, {
       ...call,

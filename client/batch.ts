@@ -244,12 +244,12 @@ export class Batch {
     if (this.#isSettled) return
     const settlers = this.#settlers
     const partition = this.#partition
-    const first = duplicates.length === 0 ? undefined : byIndex(duplicates)
+    const first = duplicates.length === 0 ? undefined : byIndex(duplicates, settlers.length)
     for (let i = 0; i < settlers.length; i++) {
       const settler = settlers[i] as Settler
       const index = this.#indexes[i] as number
       const timestamp = this.#timestamps[i] as number
-      const duplicate = first?.get(i)
+      const duplicate = first?.[i]
       if (duplicate === undefined) settler.written(index, partition, baseOffset + i, timestamp, false)
       else settler.written(index, duplicate.partition, duplicate.offset, timestamp, true)
     }
@@ -283,5 +283,11 @@ export class Batch {
   }
 }
 
-const byIndex = (duplicates: readonly DuplicateRecord[]): ReadonlyMap<number, DuplicateRecord> =>
-  new Map(duplicates.map((duplicate) => [duplicate.index, duplicate]))
+function byIndex(
+  duplicates: readonly DuplicateRecord[],
+  count: number,
+): readonly (DuplicateRecord | undefined)[] {
+  const indexed = new Array<DuplicateRecord | undefined>(count)
+  for (const duplicate of duplicates) if (duplicate.index < count) indexed[duplicate.index] = duplicate
+  return indexed
+}

@@ -172,11 +172,11 @@ export class Batcher implements BatchOwner {
 
   /**
    * A batch that depends on the partition's end goes alone: when it is refused, as may well happen, nothing is on its way whose
-   * fate that would leave unknown.
+   * fate that would leave unknown. One that is gone has left a hole, which is closed when nothing is on the wire.
    */
   #mustWait(batch: Batch): boolean {
     if (this.#onWire === 0) return false
-    return batch.isConditional || (this.#numbered[this.#next - 1] as Batch).isConditional
+    return batch.isGone || batch.isConditional || (this.#numbered[this.#next - 1] as Batch).isConditional
   }
 
   #nextBatch(): Batch | undefined {
@@ -270,7 +270,7 @@ export class Batcher implements BatchOwner {
 
   #goOn(): void {
     if (this.#isDiscarded) return
-    if (!this.#isHalted) this.pump()
+    if (!this.#isHalted && this.#numbered[this.#next]?.isGone !== true) this.pump()
     else if (this.#onWire === 0) this.#regroup()
   }
 

@@ -21,8 +21,15 @@ import { type ConnectOptions, type Surroundings, settingsOf } from './options.js
 import { Producer, type ProducerOptions } from './producer.js'
 import { type Queue, type QueueOptions, WorkQueue } from './queue.js'
 import type { AnyReadOptions, OffsetsByPartition, ReadOptions } from './read-options.js'
-import { Reader } from './reader.js'
-import { BatchStream, type ReadBatch, RecordStream, type Stream } from './streams.js'
+import { type DecodeBatch, Reader } from './reader.js'
+import {
+  BatchStream,
+  type ReadBatch,
+  RecordStream,
+  readRecordsOf,
+  type Stream,
+  wireRecordsOf,
+} from './streams.js'
 import type { AnyTopic, ReadRecordOf } from './topic.js'
 import type { TopicSettingsInForce } from './topic-options.js'
 import { socketUrl } from './url.js'
@@ -50,8 +57,9 @@ export class Client implements AsyncDisposable {
   readonly #admin: Admin
   readonly #atomic: AtomicWriter
   readonly #events: EventListeners
+  readonly #socketUrl: string
   readonly #producers = new Set<Producer>()
-  readonly #readers = new Set<Reader>()
+  readonly #readers = new Set<Reader<unknown>>()
   readonly #queues = new Set<WorkQueue>()
   /** Those that have begun. */
   readonly #consumers = new Set<GroupConsumer>()
@@ -64,8 +72,9 @@ export class Client implements AsyncDisposable {
   /** @internal */
   constructor(url: string | URL, options: ConnectOptions, surroundings: Surroundings) {
     this.#events = new EventListeners(options.onEvent)
+    this.#socketUrl = socketUrl(url)
     this.#connection = new Connection({
-      url: socketUrl(url),
+      url: this.#socketUrl,
       clientName: options.clientName ?? `millrace-js/${CLIENT_VERSION}`,
       token: options.token,
       settings: settingsOf(options, surroundings),
@@ -206,9 +215,8 @@ export class Client implements AsyncDisposable {
     options?: ReadOptions<OffsetsByTopic<Ts>>,
   ): Stream<ReadRecordOf<Ts[number]>>
   read(topics: AnyTopic | readonly AnyTopic[], options: unknown = {}): Stream<never> {
-    return new RecordStream(
-      this.#reader(topics, options as AnyReadOptions),
-    ) as Stream<unknown> as Stream<never>
+    const reader = this.#reader(topics, options as AnyReadOptions, wireRecordsOf)
+    return new RecordStream(reader) as Stream<unknown> as Stream<never>
   }
 
   /** As `read`, batch by batch: faster, and what was written together comes together. */
@@ -218,19 +226,25 @@ export class Client implements AsyncDisposable {
     options?: ReadOptions<OffsetsByTopic<Ts>>,
   ): Stream<ReadBatch<ReadRecordOf<Ts[number]>>>
   readBatches(topics: AnyTopic | readonly AnyTopic[], options: unknown = {}): Stream<never> {
-    return new BatchStream(
-      this.#reader(topics, options as AnyReadOptions),
-    ) as Stream<unknown> as Stream<never>
+    const reader = this.#reader(topics, options as AnyReadOptions, readRecordsOf)
+    return new BatchStream(reader) as Stream<unknown> as Stream<never>
   }
 
-  #reader(topics: AnyTopic | readonly AnyTopic[], options: AnyReadOptions): Reader {
+  #reader<R>(
+    topics: AnyTopic | readonly AnyTopic[],
+    options: AnyReadOptions,
+    decode: DecodeBatch<R>,
+  ): Reader<R> {
     this.#connection.assertOpen()
-    const reader: Reader = new Reader({
+    const reader: Reader<R> = new Reader({
       connection: this.#connection,
       metadata: this.#metadata,
       topics: isList(topics) ? topics : [topics],
       options,
+      decode,
+      socketUrl: this.#socketUrl,
       onClosed: () => this.#readers.delete(reader),
+      onHistoryFallback: (event) => this.#events.emit('historyFallback', event),
     })
     this.#readers.add(reader)
     return reader

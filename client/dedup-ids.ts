@@ -22,29 +22,33 @@ const GROWTH = 4
 
 /** The dedup ids of a batch while it is being filled: 16 bytes stand for each. */
 export class DedupIdsBuilder {
-  readonly #indexes: number[] = []
-  #hashes = new Uint8Array(FIRST_IDS * DEDUP_ID_HASH_BYTES)
+  #bitmap: Uint8Array = new Uint8Array(FIRST_IDS)
+  #hashes: Uint8Array = new Uint8Array(FIRST_IDS * DEDUP_ID_HASH_BYTES)
+  #bytes = 0
 
   /** What they add to the frame, nearly. */
   get bytes(): number {
-    return this.#indexes.length * DEDUP_ID_HASH_BYTES
+    return this.#bytes
   }
 
   /** `index` is the record's in the batch; they rise. */
   add(index: number, dedupId: string): void {
-    const at = this.bytes
-    if (at === this.#hashes.length) {
-      const grown = new Uint8Array(GROWTH * at)
-      grown.set(this.#hashes)
-      this.#hashes = grown
-    }
-    writeDedupIdHash(dedupId, this.#hashes, at)
-    this.#indexes.push(index)
+    if (this.#bytes === this.#hashes.length) this.#hashes = grown(this.#hashes, GROWTH * this.#bytes)
+    if (index >= 8 * this.#bitmap.length) this.#bitmap = grown(this.#bitmap, GROWTH * bitmapBytes(index + 1))
+    writeDedupIdHash(dedupId, this.#hashes, this.#bytes)
+    this.#bytes += DEDUP_ID_HASH_BYTES
+    setBit(this.#bitmap, index)
   }
 
   finish(recordCount: number): DedupIds {
-    const bitmap = new Uint8Array(bitmapBytes(recordCount))
-    for (const index of this.#indexes) setBit(bitmap, index)
-    return { bitmap, hashes: this.#hashes.subarray(0, this.bytes) }
+    const bytes = bitmapBytes(recordCount)
+    if (bytes > this.#bitmap.length) this.#bitmap = grown(this.#bitmap, bytes)
+    return { bitmap: this.#bitmap.subarray(0, bytes), hashes: this.#hashes.subarray(0, this.#bytes) }
   }
+}
+
+function grown(bytes: Uint8Array, length: number): Uint8Array {
+  const larger = new Uint8Array(length)
+  larger.set(bytes)
+  return larger
 }

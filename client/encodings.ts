@@ -1,6 +1,7 @@
 import { Packr, Unpackr } from 'msgpackr'
 import type { Encoding } from '../protocol/encodings.js'
 import { MillraceError } from '../protocol/error-codes.js'
+import { inexactNumberIn } from '../protocol/json-numbers.js'
 import type { Wire } from '../protocol/record.js'
 import { walkFaultText, walkValue } from '../protocol/walk.js'
 import { issuesText, type SchemaInput, type SchemaOutput, type StandardSchemaV1 } from './standard-schema.js'
@@ -44,7 +45,8 @@ export function msgpack<T = unknown>(): Codec<T> {
 /**
  * JSON. With a schema (any Standard Schema: Zod, Valibot, ArkType, ...) values are checked when they are sent and when
  * they are read, and have the schema's types; what is sent is the value as given, what is read is the schema's output.
- * Without one, `json<Order>()` trusts both sides. A bigint, NaN or Infinity is refused, because JSON has none.
+ * Without one, `json<Order>()` trusts both sides. A bigint, NaN or Infinity is refused, because JSON has none; so is, when
+ * read, a whole number that others wrote and that JavaScript would round.
  */
 export function json<T>(): Codec<T>
 export function json<S extends StandardSchemaV1>(schema: S): Codec<SchemaInput<S>, SchemaOutput<S>>
@@ -207,11 +209,15 @@ function refuseNonFinite(name: string, value: unknown): unknown {
 
 function jsonValue(wire: Wire): unknown {
   if (typeof wire !== 'string') return notText()
+  let value: unknown
   try {
-    return JSON.parse(wire)
+    value = JSON.parse(wire)
   } catch (cause) {
     throw mismatch(`not JSON: ${textOf(cause)}`, cause)
   }
+  const digits = inexactNumberIn(wire)
+  if (digits !== undefined) throw mismatch(`${digits} would be rounded: JavaScript has no such number`)
+  return value
 }
 
 function notText(): never {

@@ -1,6 +1,6 @@
 import type { MillraceError } from '../protocol/error-codes.js'
 
-/** What happens to a client's connection, so that nothing restarts unseen. */
+/** What happens to a client's connection and its readers, so that nothing restarts unseen. */
 export interface ClientEvents {
   connected: {
     /** For example `millrace/0.1.0`. */
@@ -22,6 +22,14 @@ export interface ClientEvents {
   }
   /** The broker refuses this client for good (version, credential): what waits fails, the next call tries again. */
   refused: { readonly error: MillraceError }
+  /** A reader with `history` could not read on over HTTP: what follows comes by the WebSocket. */
+  historyFallback: {
+    readonly topic: string
+    readonly partition: number
+    /** Where the WebSocket goes on. */
+    readonly offset: number
+    readonly error: MillraceError
+  }
 }
 
 export type ClientEventName = keyof ClientEvents

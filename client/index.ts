@@ -54,6 +54,7 @@ export type {
   ResetGroupOptions,
 } from './group-admin.js'
 export type { GroupRecord, Place } from './group-record.js'
+export type { History } from './history/history-url.js'
 export type { Job, JobActions, NackOptions } from './job.js'
 export type { ConnectOptions, Token, TokenSource } from './options.js'
 export type { Producer, ProducerOptions, SendOptions, WaitOptions } from './producer.js'

@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from './clock.js'
 import type { ClientEvent } from './events.js'
+import type { Fetch } from './history/chunk-server.js'
 import type { OpenSocket } from './platform/socket.js'
 import { type Random, systemRandom } from './random.js'
 
@@ -38,12 +39,14 @@ export interface Surroundings {
   readonly clock?: Clock
   readonly random?: Random
   readonly openSocket?: OpenSocket
+  readonly fetch?: Fetch
 }
 
 export interface Settings extends Required<Omit<ConnectOptions, 'token' | 'onEvent' | 'clientName'>> {
   readonly clock: Clock
   readonly random: Random
   readonly openSocket: OpenSocket | undefined
+  readonly fetch: Fetch
 }
 
 const MIB = 1024 * 1024
@@ -60,5 +63,7 @@ export function settingsOf(options: ConnectOptions, surroundings: Surroundings):
     clock: surroundings.clock ?? systemClock,
     random: surroundings.random ?? systemRandom,
     openSocket: surroundings.openSocket,
+    // Looked up when it is called: browsers want it called as their own.
+    fetch: surroundings.fetch ?? ((url, init) => globalThis.fetch(url, init)),
   }
 }

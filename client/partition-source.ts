@@ -11,6 +11,8 @@ import {
 import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
 import type { Connection } from './connection.js'
+import { ChunkHistory, type HistoryTarget } from './history/chunk-history.js'
+import type { ChunkServer } from './history/chunk-server.js'
 import type { DeliveryTarget, Link } from './link.js'
 import { PolledPartitions, type PolledTarget } from './polled-partitions.js'
 import { type EntryPlace, nextOffsetAfter, type StoredBatch, storedBatchAt } from './stored-batch.js'
@@ -28,6 +30,8 @@ export interface SourceOptions {
   readonly onOutOfRange: 'earliest' | 'latest' | 'throw'
   /** Whether the offset means "the first there is", wherever that is by the time the subscription begins. */
   readonly isEarliest: boolean
+  /** Where sealed records are read before the subscription begins; undefined: nowhere. */
+  readonly history?: ChunkServer | undefined
 }
 
 /** The reader, as its partitions know it. */
@@ -38,6 +42,8 @@ export interface SourceHost {
   /** Whether it has caught up may have changed. */
   moved(): void
   failed(error: MillraceError): void
+  /** Records from `offset` on could not be read over HTTP: they come by the WebSocket. */
+  historyFailed?(source: PartitionSource, failure: { offset: number; error: MillraceError }): void
 }
 
 interface Delivery {
@@ -53,9 +59,9 @@ const RETRY_CAP_MS = 2_000
 /**
  * One partition of a reader: a subscription on the present link, and what it has brought and the application has not taken.
  * That is kept when a link is lost; the next subscription begins behind it. Where the broker has no subscription left for the
- * connection, the partition is polled.
+ * connection, the partition is polled. History that is read over HTTP comes before the first subscription.
  */
-export class PartitionSource implements DeliveryTarget, PolledTarget {
+export class PartitionSource implements DeliveryTarget, PolledTarget, HistoryTarget {
   readonly topic: AnyTopic
   readonly partition: number
   readonly #options: SourceOptions
@@ -71,6 +77,7 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
   #subscriptionId: number | undefined
   /** Instead of a subscription. */
   #polls: PolledPartitions | undefined
+  #history: ChunkHistory | 'before' | 'behind'
   #isFirstDelivery = false
   #hasReceived = false
   #creditBytes: number
@@ -88,6 +95,7 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
     this.#host = host
     this.#offset = options.offset
     this.#creditBytes = options.creditBytes
+    this.#history = options.history === undefined ? 'behind' : 'before'
     const { random } = host.connection.settings
     this.#backoff = new Backoff({ random, baseMs: RETRY_BASE_MS, capMs: RETRY_CAP_MS })
   }
@@ -154,6 +162,7 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
   }
 
   #giveCredit(): void {
+    if (this.#history instanceof ChunkHistory) this.#history.hasRoom()
     if (4 * this.#owedBytes < this.#creditBytes) return
     if (this.#polls !== undefined) {
       this.#owedBytes = 0
@@ -167,6 +176,8 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
   /** Begins on this link behind what has been delivered. */
   subscribe(link: Link): void {
     if (this.isFinished) return
+    if (this.#history === 'before') this.#readHistory()
+    if (this.#history !== 'behind') return
     const subscriptionId = this.#host.connection.newSubscriptionId()
     this.#link = link
     this.#subscriptionId = subscriptionId
@@ -197,6 +208,23 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
     })
   }
 
+  /** It needs no link, and goes on without one. */
+  #readHistory(): void {
+    const { history: server } = this.#options
+    if (server === undefined) return
+    const { connection } = this.#host
+    this.#isFirstDelivery = true
+    this.#history = new ChunkHistory(this, { server, connection })
+    void this.#history.run()
+  }
+
+  historyEnded(error: MillraceError | undefined): void {
+    this.#history = 'behind'
+    if (error !== undefined) this.#host.historyFailed?.(this, { offset: this.nextOffset, error })
+    this.#subscribeAgain()
+    this.#host.moved()
+  }
+
   #poll(link: Link): void {
     link.deliverNoMore(this.#subscriptionId as number)
     this.#subscriptionId = undefined
@@ -207,6 +235,10 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
 
   get topicId(): TopicId {
     return this.#options.topicId
+  }
+
+  get topicName(): string {
+    return this.topic.name
   }
 
   /** What may be sent ahead of the application by now; below 0 when that was overdrawn. */
@@ -282,6 +314,8 @@ export class PartitionSource implements DeliveryTarget, PolledTarget {
 
   /** Wants nothing more; what has been delivered is dropped. */
   close(): void {
+    if (this.#history instanceof ChunkHistory) this.#history.stop()
+    this.#history = 'behind'
     const link = this.#link
     const subscriptionId = this.#subscriptionId
     this.linkDown()

@@ -3,6 +3,7 @@ import type { TopicDescription } from '../protocol/messages/metadata.js'
 import { type OffsetAt, offsetsOf } from './admin.js'
 import type { Connection } from './connection.js'
 import { illegalArgument } from './errors.js'
+import type { History } from './history/history-url.js'
 import type { AnyTopic } from './topic.js'
 
 /** Offsets by partition: `{ 0: 1200, 3: 0 }`. */
@@ -29,6 +30,12 @@ export interface ReadOptions<Offsets = OffsetsByPartition> {
    * OFFSET_OUT_OF_RANGE, 'earliest' and 'latest' jump there.
    */
   readonly onOutOfRange?: 'earliest' | 'latest' | 'throw'
+  /**
+   * Reads what is sealed over HTTP, as immutable chunks that caches on the way keep (a browser's, a CDN where the topic has `publicCache`),
+   * and changes over to the WebSocket where nothing is sealed yet, without gap or repeat. Where HTTP fails, records come by the WebSocket
+   * all the same, and the client's event `historyFallback` tells. Default: all by the WebSocket.
+   */
+  readonly history?: History
   /** Ends the reading: the iterator throws the signal's reason. */
   readonly signal?: AbortSignal
 }

@@ -1,27 +1,46 @@
 import { MillraceError } from '../protocol/error-codes.js'
-import type { WireRecord } from '../protocol/records.js'
 import type { Connection, LinkWatcher } from './connection.js'
 import { asMillraceError, illegalArgument } from './errors.js'
+import type { ClientEvents } from './events.js'
+import { ChunkServer } from './history/chunk-server.js'
+import { historyUrl } from './history/history-url.js'
 import type { Link } from './link.js'
 import type { Metadata } from './metadata.js'
 import { PartitionSource, type SourceHost } from './partition-source.js'
 import { type AnyReadOptions, type PartitionRange, rangesOf } from './read-options.js'
-import { recordsOf, type StoredBatch } from './stored-batch.js'
+import { payloadOf, type StoredBatch } from './stored-batch.js'
 import type { AnyTopic } from './topic.js'
 
-export interface ReaderOptions {
+/** A batch that was found to be what is due, before its records are read. */
+export interface OpenedBatch {
+  readonly source: PartitionSource
+  readonly stored: StoredBatch
+  /** Inflated. */
+  readonly payload: Uint8Array
+  /** The first offset that is wanted; those from `source.end` on are not either. */
+  readonly from: number
+}
+
+/** Reads the records of a batch that are wanted. What it throws or rejects with ends the reading. */
+export type DecodeBatch<R> = (batch: OpenedBatch) => readonly R[] | Promise<readonly R[]>
+
+export interface ReaderOptions<R> {
   readonly connection: Connection
   readonly metadata: Metadata
   readonly topics: readonly AnyTopic[]
   readonly options: AnyReadOptions
+  readonly decode: DecodeBatch<R>
+  /** Where WebSockets are. */
+  readonly socketUrl: string
   readonly onClosed: () => void
+  readonly onHistoryFallback: (event: ClientEvents['historyFallback']) => void
 }
 
-/** A batch in the hands of a stream: its records as they travelled, those outside the wanted range cut off. */
-export interface TakenBatch {
+/** A batch in the hands of a stream: its records, those outside the wanted range cut off. */
+export interface TakenBatch<R> {
   readonly source: PartitionSource
   readonly stored: StoredBatch
-  readonly records: readonly WireRecord[]
+  readonly records: readonly R[]
 }
 
 const MIB = 1024 * 1024
@@ -30,13 +49,13 @@ const MIB = 1024 * 1024
  * What stands behind a stream: the partitions, the order in which their deliveries came, and the one place where the
  * stream waits. It begins by itself; nobody else starts anything.
  */
-export class Reader implements LinkWatcher, SourceHost {
+export class Reader<R> implements LinkWatcher, SourceHost {
   readonly connection: Connection
   /** Resolves when the start is known: what is written from then on is read. Rejects when the reader cannot begin. */
   readonly ready: Promise<void>
   /** Resolves when the application has taken everything there was, for the first time; rejects when it ends before. */
   readonly caughtUp: Promise<void>
-  readonly #options: ReaderOptions
+  readonly #options: ReaderOptions<R>
   readonly #sources: PartitionSource[] = []
   /** A source for each delivery that has not been taken whole, in the order of arrival. */
   readonly #turns: PartitionSource[] = []
@@ -48,7 +67,7 @@ export class Reader implements LinkWatcher, SourceHost {
   #wake: (() => void) | undefined
   #caughtUp: { resolve(): void; reject(error: unknown): void }
 
-  constructor(options: ReaderOptions) {
+  constructor(options: ReaderOptions<R>) {
     this.#options = options
     this.connection = options.connection
     let caughtUp = { resolve: (): void => {}, reject: (_: unknown): void => {} }
@@ -71,13 +90,14 @@ export class Reader implements LinkWatcher, SourceHost {
       await undefined
       const { topics, options } = this.#options
       options.signal?.throwIfAborted()
+      const history = this.#chunkServer()
       const all = await Promise.all(topics.map((topic) => this.#rangesOf(topic)))
       const count = all.reduce((sum, { ranges }) => sum + ranges.length, 0)
       const creditBytes = Math.max(1, Math.floor(bufferBytesOf(options) / Math.max(1, count)))
       if (this.#state !== 'starting') throw this.#failure
       this.#state = 'running'
       for (const { topic, topicId, ranges } of all) {
-        for (const range of ranges) this.#addSource({ topic, topicId, creditBytes }, range)
+        for (const range of ranges) this.#addSource({ topic, topicId, creditBytes, history }, range)
       }
       this.#wakeUp()
       this.connection.watch(this)
@@ -86,6 +106,14 @@ export class Reader implements LinkWatcher, SourceHost {
       this.fail(error)
       throw error
     }
+  }
+
+  /** Throws ILLEGAL_ARGUMENT. */
+  #chunkServer(): ChunkServer | undefined {
+    const { options, socketUrl, connection } = this.#options
+    if (options.history === undefined) return undefined
+    const { clock, fetch, requestTimeoutMs: stallMsMax } = connection.settings
+    return new ChunkServer({ url: historyUrl(options.history, socketUrl), fetch, clock, stallMsMax })
   }
 
   async #rangesOf(topic: AnyTopic) {
@@ -110,6 +138,7 @@ export class Reader implements LinkWatcher, SourceHost {
       topic: AnyTopic
       topicId: Awaited<ReturnType<Metadata['resolve']>>['topicId']
       creditBytes: number
+      history: ChunkServer | undefined
     },
     range: PartitionRange,
   ): void {
@@ -128,7 +157,7 @@ export class Reader implements LinkWatcher, SourceHost {
    * The next batch; undefined at the end. At once where it can be, else a promise. Throws or rejects with what ended the
    * reading. Not re-entrant: one call at a time.
    */
-  take(): TakenBatch | undefined | Promise<TakenBatch | undefined> {
+  take(): TakenBatch<R> | undefined | Promise<TakenBatch<R> | undefined> {
     this.#putDown()
     for (;;) {
       if (this.#state === 'finished') return this.#ending()
@@ -145,14 +174,14 @@ export class Reader implements LinkWatcher, SourceHost {
     }
   }
 
-  async #waitForMore(): Promise<TakenBatch | undefined> {
+  async #waitForMore(): Promise<TakenBatch<R> | undefined> {
     await new Promise<void>((resolve) => {
       this.#wake = resolve
     })
     return this.take()
   }
 
-  #takeFrom(source: PartitionSource): TakenBatch | Promise<TakenBatch | undefined> | undefined {
+  #takeFrom(source: PartitionSource): TakenBatch<R> | Promise<TakenBatch<R> | undefined> | undefined {
     try {
       const next = source.take()
       if (next === undefined) {
@@ -161,23 +190,25 @@ export class Reader implements LinkWatcher, SourceHost {
       }
       const { batch: stored, place } = next
       this.#inHand = { source, bytes: stored.bytes }
-      const records = recordsOf(stored, place, this.connection.settings.frameBytesMax)
+      const payload = payloadOf(stored, place, this.connection.settings.frameBytesMax)
       if (source.isFinished) this.#sourceFinished(source)
+      const decode = (payload: Uint8Array) =>
+        this.#options.decode({ source, stored, payload, from: place.offset })
+      const records = payload instanceof Promise ? payload.then(decode) : decode(payload)
       if (records instanceof Promise) {
         return records.then(
-          (inflated) => this.#taken({ source, stored, records: inflated }, place.offset) ?? this.take(),
+          (records) => this.#taken({ source, stored, records }) ?? this.take(),
           this.#failed,
         )
       }
-      return this.#taken({ source, stored, records }, place.offset)
+      return this.#taken({ source, stored, records })
     } catch (error) {
       return this.#failed(error)
     }
   }
 
   /** Undefined when the batch has no record that is wanted. */
-  #taken(batch: TakenBatch, offset: number): TakenBatch | undefined {
-    const taken = cut(batch, offset)
+  #taken(taken: TakenBatch<R>): TakenBatch<R> | undefined {
     if (taken.records.length > 0) return taken
     this.#putDown()
     return undefined
@@ -248,6 +279,10 @@ export class Reader implements LinkWatcher, SourceHost {
     if (this.#behind.size === 0) this.#caughtUp.resolve()
   }
 
+  historyFailed(source: PartitionSource, failure: { offset: number; error: MillraceError }): void {
+    this.#options.onHistoryFallback({ topic: source.topic.name, partition: source.partition, ...failure })
+  }
+
   /** What has been delivered before is still taken, then the iterator throws. */
   failed(error: MillraceError): void {
     this.#failure ??= error
@@ -282,20 +317,6 @@ export class Reader implements LinkWatcher, SourceHost {
   refused(error: MillraceError): void {
     this.failed(error)
   }
-}
-
-/** Without the records before the first wanted offset and from the end on. */
-function cut(taken: TakenBatch, offset: number): TakenBatch {
-  const { source, stored, records } = taken
-  const { baseOffset } = stored.header
-  const { end } = source
-  const isWhole = baseOffset >= offset && (end === undefined || stored.nextOffset <= end)
-  if (isWhole) return taken
-  const wanted = records.filter(({ offsetDelta }) => {
-    const own = baseOffset + offsetDelta
-    return own >= offset && (end === undefined || own < end)
-  })
-  return { source, stored, records: wanted }
 }
 
 function bufferBytesOf({ bufferBytes = 4 * MIB }: AnyReadOptions): number {

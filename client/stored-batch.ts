@@ -91,16 +91,28 @@ export function nextOffsetAfter(delivered: Uint8Array, position: number, offset:
  * and values are views into the batch.
  */
 export function recordsOf(
-  { header, payload, omitted }: StoredBatch,
+  stored: StoredBatch,
   place: EntryPlace,
   inflatedBytesMax: number,
 ): WireRecord[] | Promise<WireRecord[]> {
+  const { header, omitted } = stored
+  const payload = payloadOf(stored, place, inflatedBytesMax)
+  if (!(payload instanceof Promise)) return decodeRecords(payload, header.recordCount, omitted)
+  return payload.then((inflated) => decodeRecords(inflated, header.recordCount, omitted))
+}
+
+/** What a batch's records are read from; a promise when it is compressed. Throws or rejects with BAD_COMPRESSION. */
+export function payloadOf(
+  { header, payload }: StoredBatch,
+  place: EntryPlace,
+  inflatedBytesMax: number,
+): Uint8Array | Promise<Uint8Array> {
   const compression = header.attributes & COMPRESSION_MASK
-  if (compression === COMPRESSION.none) return decodeRecords(payload, header.recordCount, omitted)
+  if (compression === COMPRESSION.none) return payload
   if (compression !== COMPRESSION.gzip) {
     throw badCompression(place, `compression ${compression} is not known to this client`)
   }
-  const { inflatedBytes, recordCount } = header
+  const { inflatedBytes } = header
   if (inflatedBytes > inflatedBytesMax) {
     throw badCompression(
       place,
@@ -109,7 +121,7 @@ export function recordsOf(
   }
   return gunzip(payload, inflatedBytes).then(
     (inflated) => {
-      if (inflated.length === inflatedBytes) return decodeRecords(inflated, recordCount, omitted)
+      if (inflated.length === inflatedBytes) return inflated
       throw badCompression(place, `the batch inflates to ${inflated.length} bytes, not ${inflatedBytes}`)
     },
     (cause: unknown) => {

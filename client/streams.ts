@@ -1,6 +1,6 @@
-import type { WireRecord } from '../protocol/records.js'
-import type { Reader, TakenBatch } from './reader.js'
-import { type BatchPlace, decodeRecord } from './record-decoder.js'
+import { decodeRecords, RecordWalk, type WireRecord } from '../protocol/records.js'
+import type { DecodeBatch, OpenedBatch, Reader, TakenBatch } from './reader.js'
+import { type BatchPlace, decodeBatch, decodeRecord } from './record-decoder.js'
 import type { ReadRecord } from './topic.js'
 
 /** Records or batches as they come, for `for await`. It can be iterated once; `break` and `return` end it. */
@@ -36,12 +36,12 @@ export interface ReadBatch<R = ReadRecord> {
 
 const FINISHED: IteratorResult<never, undefined> = Object.freeze({ done: true, value: undefined })
 
-abstract class ReaderStream<T> implements Stream<T> {
-  protected readonly reader: Reader
+abstract class ReaderStream<T, R> implements Stream<T> {
+  protected readonly reader: Reader<R>
   /** Calls before it that are not settled: each waits for its turn. */
   #turn: Promise<unknown> | undefined
 
-  constructor(reader: Reader) {
+  constructor(reader: Reader<R>) {
     this.reader = reader
   }
 
@@ -95,9 +95,21 @@ abstract class ReaderStream<T> implements Stream<T> {
   }
 }
 
+/** The wanted records as they travelled: what a RecordStream wants of its reader. */
+export const wireRecordsOf: DecodeBatch<WireRecord> = ({ source, stored, payload, from }) => {
+  const { baseOffset, recordCount } = stored.header
+  const { end = Number.POSITIVE_INFINITY } = source
+  const records = decodeRecords(payload, recordCount, stored.omitted)
+  if (baseOffset >= from && stored.nextOffset <= end) return records
+  return records.filter(({ offsetDelta }) => {
+    const offset = baseOffset + offsetDelta
+    return offset >= from && offset < end
+  })
+}
+
 /** Record by record. Decodes each when it is taken; what is at hand is given without waiting. */
-export class RecordStream extends ReaderStream<ReadRecord> {
-  #batch: TakenBatch | undefined
+export class RecordStream extends ReaderStream<ReadRecord, WireRecord> {
+  #batch: TakenBatch<WireRecord> | undefined
   #place: BatchPlace | undefined
   #index = 0
 
@@ -116,7 +128,9 @@ export class RecordStream extends ReaderStream<ReadRecord> {
     return taken instanceof Promise ? taken.then((batch) => this.#begin(batch)) : this.#begin(taken)
   }
 
-  #begin(batch: TakenBatch | undefined): ReadRecord | undefined | Promise<ReadRecord | undefined> {
+  #begin(
+    batch: TakenBatch<WireRecord> | undefined,
+  ): ReadRecord | undefined | Promise<ReadRecord | undefined> {
     this.#batch = batch
     this.#place = batch === undefined ? undefined : placeOf(batch)
     this.#index = 0
@@ -124,23 +138,24 @@ export class RecordStream extends ReaderStream<ReadRecord> {
   }
 }
 
+/** The wanted records, ready for the application: what a BatchStream wants of its reader. */
+export const readRecordsOf: DecodeBatch<ReadRecord> = (batch) => {
+  const { source, stored, payload, from } = batch
+  const walk = new RecordWalk(payload, stored.header.recordCount, stored.omitted)
+  return decodeBatch(placeOf(batch), walk, { from, end: source.end })
+}
+
 /** Batch by batch, as they were written. */
-export class BatchStream extends ReaderStream<ReadBatch> {
+export class BatchStream extends ReaderStream<ReadBatch, ReadRecord> {
   protected take(): ReadBatch | undefined | Promise<ReadBatch | undefined> {
     const taken = this.reader.take()
-    return taken instanceof Promise ? taken.then((batch) => this.#decoded(batch)) : this.#decoded(taken)
-  }
-
-  #decoded(batch: TakenBatch | undefined): ReadBatch | undefined | Promise<ReadBatch | undefined> {
-    if (batch === undefined) return undefined
-    const place = placeOf(batch)
-    const records = batch.records.map((wire) => recordAt(this.reader, place, wire))
-    if (!records.some((record) => record instanceof Promise)) return batchOf(batch, records as ReadRecord[])
-    return Promise.all(records).then((settled) => batchOf(batch, settled))
+    return taken instanceof Promise ? taken.then(batchOf) : batchOf(taken)
   }
 }
 
-function batchOf({ source, stored }: TakenBatch, records: readonly ReadRecord[]): ReadBatch {
+function batchOf(batch: TakenBatch<ReadRecord> | undefined): ReadBatch | undefined {
+  if (batch === undefined) return undefined
+  const { source, stored, records } = batch
   const { end } = source
   return {
     topic: source.topic.name,
@@ -152,14 +167,14 @@ function batchOf({ source, stored }: TakenBatch, records: readonly ReadRecord[])
   }
 }
 
-function placeOf({ source, stored }: TakenBatch): BatchPlace {
+function placeOf({ source, stored }: Pick<OpenedBatch, 'source' | 'stored'>): BatchPlace {
   const { baseOffset, baseTimestamp, appendTime } = stored.header
   return { topic: source.topic, partition: source.partition, baseOffset, baseTimestamp, appendTime }
 }
 
 /** What cannot be decoded ends the reading: going on would leave the record out without a word. */
 function recordAt(
-  reader: Reader,
+  reader: Reader<WireRecord>,
   place: BatchPlace,
   wire: WireRecord | undefined,
 ): ReadRecord | Promise<ReadRecord> {
@@ -171,7 +186,7 @@ function recordAt(
   }
 }
 
-function failed(reader: Reader, error: unknown): never {
+function failed(reader: Reader<WireRecord>, error: unknown): never {
   reader.fail(error)
   throw error
 }

@@ -1,5 +1,6 @@
 import {
   DEFAULT_TOPIC_OPTIONS,
+  EMPTY_TOPIC_OPTIONS_PATCH,
   illegalTopicOptions,
   type OnLag,
   TOPIC_OPTION_NAMES,
@@ -30,6 +31,11 @@ export interface TopicSettings {
   readonly retention?: Retention
   /** How long a `dedupId` is remembered at least, milliseconds: 1 s to 7 days, default 10 min. */
   readonly dedupWindowMs?: number | null
+  /**
+   * Whether caches that many share, a CDN for one, may keep sealed chunks that are read over HTTP; default false: a browser's own may.
+   * What is deleted stays in caches.
+   */
+  readonly publicCache?: boolean | null
 }
 
 /** The settings as they hold, every default filled in; null: no bound. */
@@ -43,19 +49,26 @@ export interface TopicSettingsInForce {
     readonly onLag: OnLag
   }
   readonly dedupWindowMs: number
+  readonly publicCache: boolean
 }
 
+type Given = { readonly [Name in keyof TopicSettings]: TopicSettings[Name] | undefined }
+
 /** As it travels. Throws ILLEGAL_ARGUMENT. */
-export function patchOf(settings: TopicSettings): { options: TopicOptionsPatch; clear: TopicOptionName[] } {
-  const { retention = {}, dedupWindowMs } = settings
-  const given: Partial<Record<TopicOptionName, unknown>> = { ...retention, dedupWindowMs }
+export function patchOf(settings: Given): { options: TopicOptionsPatch; clear: TopicOptionName[] } {
+  const { retention = {}, dedupWindowMs, publicCache } = settings
+  const given: Partial<Record<TopicOptionName, unknown>> = { ...retention, dedupWindowMs, publicCache }
   for (const name in given) {
     if (!(TOPIC_OPTION_NAMES as readonly string[]).includes(name))
       throw illegalArgument(`there is no option "${name}"`)
   }
   const clear = TOPIC_OPTION_NAMES.filter((name) => given[name] === null)
-  const entries = TOPIC_OPTION_NAMES.map((name) => [name, checked(name, given[name])] as const)
-  const options = Object.fromEntries(entries) as unknown as TopicOptionsPatch
+  const set = TOPIC_OPTION_NAMES.filter((name) => (given[name] ?? null) !== null)
+  const entries = set.map((name) => [name, checked(name, given[name])] as const)
+  const options = {
+    ...EMPTY_TOPIC_OPTIONS_PATCH,
+    ...(Object.fromEntries(entries) as Partial<TopicOptionsPatch>),
+  }
   const why = illegalTopicOptions(options, clear)
   if (why !== undefined) throw illegalArgument(why)
   return { options, clear }
@@ -63,9 +76,8 @@ export function patchOf(settings: TopicSettings): { options: TopicOptionsPatch; 
 
 /** The compiler has looked at it, and JavaScript has not. */
 function checked(name: TopicOptionName, value: unknown): unknown {
-  if (value === undefined || value === null) return null
-  if (name === 'untilAcked' ? typeof value === 'boolean' : name === 'onLag' ? isOnLag(value) : isWhole(value))
-    return value
+  const isFlag = name === 'untilAcked' || name === 'publicCache'
+  if (isFlag ? typeof value === 'boolean' : name === 'onLag' ? isOnLag(value) : isWhole(value)) return value
   throw illegalArgument(`${name} cannot be ${String(value)}`)
 }
 
@@ -74,6 +86,6 @@ const isOnLag = (value: unknown): boolean => value === 'keep' || value === 'drop
 
 /** `options`: undefined when the broker does not tell, because it has none. */
 export function settingsInForce(options: TopicOptions = DEFAULT_TOPIC_OPTIONS): TopicSettingsInForce {
-  const { dedupWindowMs, ...retention } = options
-  return { retention, dedupWindowMs }
+  const { dedupWindowMs, publicCache = false, ...retention } = options
+  return { retention, dedupWindowMs, publicCache }
 }

@@ -76,6 +76,13 @@ export const ERROR_CODES = {
   DEDUP_FULL: kind(503, 'the memory for dedup ids is full', { retriable: true }),
   TOPIC_READ_ONLY: kind(403, 'the topic is written by the broker alone'),
 
+  // Streams
+  STREAM_CLOSED: kind(409, 'the stream is closed: nothing is added any more'),
+  STREAM_DELETED: kind(410, 'the stream was deleted'),
+  STREAM_SEQ_CONFLICT: kind(409, 'a write of this Stream-Seq, or a later one, was made before'),
+  PRODUCER_EPOCH_STALE: kind(403, 'a producer of a later epoch took over this id'),
+  OFFSET_GONE: kind(410, 'what stood at the offset was deleted'),
+
   // Consumer groups and work queues
   ILLEGAL_GROUP_NAME: kind(400, 'the group name is not allowed'),
   UNKNOWN_GROUP: kind(404, 'there is no such group'),
@@ -104,8 +111,10 @@ export const ERROR_CODES = {
   METHOD_NOT_ALLOWED: kind(405, 'the path does not take this method'),
   NOT_ACCEPTABLE: kind(406, 'the answer cannot be given in a form that is accepted'),
   REQUEST_TIMEOUT: kind(408, 'the request did not come in time', { retriable: true }),
+  CHUNK_GONE: kind(410, 'the chunk is not there any more'),
   BODY_TOO_LARGE: kind(413, 'the body is larger than the broker takes'),
   UNSUPPORTED_MEDIA_TYPE: kind(415, 'the body is of a type that is not taken here'),
+  RANGE_NOT_SATISFIABLE: kind(416, 'the range begins behind the last byte'),
   UPGRADE_REQUIRED: kind(426, 'WebSockets are served here'),
   HEADERS_TOO_LARGE: kind(431, 'the headers are larger or more than the broker takes'),
   NOT_READY: kind(503, 'the broker is starting', { retriable: true }),

@@ -72,6 +72,20 @@ export const HARD_LIMITS = {
   uint32Max: 0xffffffff,
 } as const
 
+/** Of Durable Streams, which are HTTP alone. */
+export const STREAM_LIMITS = {
+  contentTypeCharsMax: 255,
+  expiresAtCharsMax: 64,
+  producerIdCharsMax: 255,
+  /** Producers that one stream remembers. */
+  producersMax: 10_000,
+  /** A producer that is silent for so long is forgotten where room is needed for another, milliseconds. */
+  producerIdleMs: 7 * 24 * 3_600_000,
+  seqCharsMax: 1_024,
+  /** Forks of forks. */
+  forksNestedMax: 64,
+} as const
+
 /**
  * Batches per (producer, partition) that the broker remembers: a retry of any of them gets its first answer, so a
  * producer may have this many unanswered batches in a partition.

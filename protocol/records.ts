@@ -15,36 +15,75 @@ export { RecordBatchBuilder, type RecordToAppend } from './record-batch-builder.
 /** Elements of a record's array. */
 export const RECORD_FIELDS = 5
 
-/**
- * Reads an uncompressed payload. Binary keys and values are views into it. Records whose bit is set in `omitted` (see
- * omittedBits) are left out. Throws BAD_BATCH.
- */
-export function decodeRecords(
-  payload: Uint8Array,
-  recordCount: number,
-  omitted?: Uint8Array | undefined,
-): WireRecord[] {
-  // A plain view: of a Buffer, slices would be Buffers too, and those behave otherwise.
-  const bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
-  const cursor = new RecordCursor(bytes)
-  const textAt = utf8.reader(bytes)
-  if (cursor.arrayLength() !== recordCount)
-    throw badBatch(`the payload is no array of ${recordCount} records`)
-  const records: WireRecord[] = []
-  for (let i = 0; i < recordCount; i++) {
+/** Reads the records of an uncompressed payload one after the other, without an object for each. */
+export class RecordWalk implements WireRecord {
+  offsetDelta = 0
+  timestampDelta = 0
+  key: Wire = null
+  value: Wire = null
+  headers: WireHeaders | null = null
+  readonly #cursor: RecordCursor
+  readonly #textAt: Utf8Reader
+  readonly #recordCount: number
+  readonly #omitted: Uint8Array | undefined
+  #next = 0
+
+  /**
+   * Binary keys and values will be views into the payload. Records whose bit is set in `omitted` (see omittedBits) are
+   * left out. Throws BAD_BATCH.
+   */
+  constructor(payload: Uint8Array, recordCount: number, omitted?: Uint8Array | undefined) {
+    // A plain view: of a Buffer, slices would be Buffers too, and those behave otherwise.
+    const bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
+    this.#cursor = new RecordCursor(bytes)
+    this.#textAt = utf8.reader(bytes)
+    this.#recordCount = recordCount
+    this.#omitted = omitted
+    if (this.#cursor.arrayLength() !== recordCount)
+      throw badBatch(`the payload is no array of ${recordCount} records`)
+  }
+
+  /** Goes on to the next record; false when there is none. Throws BAD_BATCH. */
+  next(): boolean {
+    while (this.#next < this.#recordCount) {
+      const i = this.#next++
+      this.#read(i)
+      if (this.#omitted === undefined || !bitAt(this.#omitted, i)) return true
+    }
+    const cursor = this.#cursor
+    if (cursor.position !== cursor.bytes.length) throw badBatch('bytes follow the last record')
+    return false
+  }
+
+  #read(i: number): void {
+    const cursor = this.#cursor
+    const textAt = this.#textAt
     if (cursor.arrayLength() !== RECORD_FIELDS) throw badBatch(`record ${i} is no array of ${RECORD_FIELDS}`)
     const offsetDelta = cursor.integer()
     const timestampDelta = cursor.integer()
     // NaN, too, is not >= 0.
     if (!(offsetDelta >= 0) || Number.isNaN(timestampDelta))
       throw badBatch(`record ${i}: a delta is no whole number`)
-    const key = readWire(cursor, textAt, i)
-    const value = readWire(cursor, textAt, i)
-    const headers = readHeaders(cursor, textAt, i)
-    if (omitted !== undefined && bitAt(omitted, i)) continue
+    this.offsetDelta = offsetDelta
+    this.timestampDelta = timestampDelta
+    this.key = readWire(cursor, textAt, i)
+    this.value = readWire(cursor, textAt, i)
+    this.headers = readHeaders(cursor, textAt, i)
+  }
+}
+
+/** All records of a payload, as RecordWalk reads them. Throws BAD_BATCH. */
+export function decodeRecords(
+  payload: Uint8Array,
+  recordCount: number,
+  omitted?: Uint8Array | undefined,
+): WireRecord[] {
+  const walk = new RecordWalk(payload, recordCount, omitted)
+  const records: WireRecord[] = []
+  while (walk.next()) {
+    const { offsetDelta, timestampDelta, key, value, headers } = walk
     records.push({ offsetDelta, timestampDelta, key, value, headers })
   }
-  if (cursor.position !== bytes.length) throw badBatch('bytes follow the last record')
   return records
 }
 

@@ -1,6 +1,6 @@
-/** What a topic does with its records besides keeping them: retention, guards against forgotten readers, dedup ids. */
+/** What a topic does with its records besides keeping them: retention, guards against forgotten readers, dedup ids, caches. */
 import { HARD_LIMITS } from './limits.js'
-import { bool, choice, nullable, type TypeOf, tuple, uint } from './shape.js'
+import { bool, choice, nullable, type TypeOf, tail, tuple, uint } from './shape.js'
 
 /** What becomes of a reader whose lag passes `maxLagBytes`. On disk and on the wire: never renumbered. */
 export const ON_LAG = { keep: 0, drop: 1 } as const
@@ -22,6 +22,8 @@ export const topicOptions = tuple({
   onLag: choice(ON_LAG),
   /** How long a dedup id is remembered at least. */
   dedupWindowMs: uint(HARD_LIMITS.dedupWindowMsMax),
+  /** Whether caches that many share may keep its chunks; not there: no. */
+  publicCache: tail(bool()),
 })
 export type TopicOptions = Readonly<TypeOf<typeof topicOptions>>
 
@@ -34,6 +36,7 @@ export const TOPIC_OPTION_NAMES = [
   'maxLagBytes',
   'onLag',
   'dedupWindowMs',
+  'publicCache',
 ] as const satisfies readonly (keyof TopicOptions)[]
 export type TopicOptionName = (typeof TOPIC_OPTION_NAMES)[number]
 
@@ -46,6 +49,7 @@ export const DEFAULT_TOPIC_OPTIONS: TopicOptions = {
   maxLagBytes: null,
   onLag: 'keep',
   dedupWindowMs: 10 * 60_000,
+  publicCache: undefined,
 }
 
 /** Options to set; nil leaves one as it is. */
@@ -57,8 +61,20 @@ export const topicOptionsPatch = tuple({
   maxLagBytes: nullable(uint()),
   onLag: nullable(choice(ON_LAG)),
   dedupWindowMs: nullable(uint(HARD_LIMITS.dedupWindowMsMax)),
+  publicCache: tail(bool()),
 })
 export type TopicOptionsPatch = Readonly<TypeOf<typeof topicOptionsPatch>>
+
+/** Leaves all options as they are. */
+export const EMPTY_TOPIC_OPTIONS_PATCH: TopicOptionsPatch = {
+  maxAgeMs: null,
+  maxBytes: null,
+  untilAcked: null,
+  cursorIdleMs: null,
+  maxLagBytes: null,
+  onLag: null,
+  dedupWindowMs: null,
+}
 
 /** `base` with the names of `clear` back at their defaults and what `patch` sets. */
 export function patchedTopicOptions(
@@ -86,7 +102,7 @@ export function illegalTopicOptions(
   }
   for (const name of clear) {
     if (!isTopicOptionName(name)) return `there is no option "${name}" to clear`
-    if (patch[name] !== null) return `${name} is set and cleared at once`
+    if ((patch[name] ?? null) !== null) return `${name} is set and cleared at once`
   }
   return undefined
 }

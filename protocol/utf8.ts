@@ -17,6 +17,8 @@ export interface Utf8 {
 interface BufferMethods {
   write(text: string, position: number): number
   toString(encoding: 'utf8', start: number, end: number): string
+  /** What `toString` comes to; every runtime with a Buffer of Node's has it, though Node's manual does not name it. */
+  utf8Slice?(start: number, end: number): string
 }
 interface BufferConstructor {
   from(buffer: ArrayBufferLike, byteOffset: number, length: number): BufferMethods
@@ -36,7 +38,8 @@ function bufferUtf8(): Utf8 | undefined {
     },
     reader(source) {
       const buffer = bufferOf(source)
-      return (start, end) => buffer.toString('utf8', start, end)
+      if (buffer.utf8Slice === undefined) return (start, end) => buffer.toString('utf8', start, end)
+      return (start, end) => (buffer as Required<BufferMethods>).utf8Slice(start, end)
     },
   }
 }

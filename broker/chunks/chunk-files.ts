@@ -1,12 +1,21 @@
 import { join } from 'node:path'
 import type { ClusterId } from '../../protocol/ids.js'
 import type { Disk, DiskFile } from '../platform/disk.js'
+import type { Failpoints } from '../platform/failpoints.js'
 import { type Metrics, noMetrics } from '../platform/metrics.js'
 import { ByteLru } from './byte-lru.js'
 import { ChunkCorruption } from './corruption.js'
 import { chunkFileName, chunkIdOf } from './format.js'
-import { ChunkRemoved, OpenFiles } from './open-files.js'
-import { type ChunkRead, type SectionAddress, type SectionPlace, SectionReader } from './section-reader.js'
+import { LentFiles } from './lent-files.js'
+import { LentSection, type TakeTurn } from './lent-section.js'
+import { ChunkRemoved, OpenFiles, openChunkFile } from './open-files.js'
+import {
+  type ChunkRead,
+  type SectionAddress,
+  type SectionPlace,
+  SectionReader,
+  type TakeMemory,
+} from './section-reader.js'
 import { defaultIndexIntervalBytes, SparseIndex } from './sparse-index.js'
 
 export interface ChunkFilesOptions {
@@ -17,6 +26,7 @@ export interface ChunkFilesOptions {
   readonly openFilesMax: number
   readonly indexCacheBytesMax: number
   readonly metrics?: Metrics
+  readonly failpoints?: Failpoints
 }
 
 /** Places where sequential readers go on; beyond these the index serves. */
@@ -30,17 +40,23 @@ export class ChunkFiles {
   readonly #disk: Disk
   readonly #metrics: Metrics
   readonly #files: OpenFiles
+  readonly #lent: LentFiles
   readonly #indexes: ByteLru<SparseIndex>
   /** File position of an entry, by chunk and offset: one that the reader before stopped at. */
   readonly #positions = new Map<string, number>()
   readonly #removed = new Set<number>()
+  readonly #isTrusting: boolean
 
   constructor(options: ChunkFilesOptions) {
     const { disk, directory, clusterId, openFilesMax } = options
     this.directory = directory
     this.#disk = disk
     this.#metrics = options.metrics ?? noMetrics
-    this.#files = new OpenFiles({ disk, directory, clusterId, openFilesMax })
+    this.#isTrusting = options.failpoints?.planted === 'chunkCrcUnchecked'
+    const open = (chunkId: number): Promise<DiskFile> =>
+      openChunkFile({ disk, directory, clusterId }, chunkId)
+    this.#files = new OpenFiles({ open, openFilesMax })
+    this.#lent = new LentFiles(open)
     this.#indexes = new ByteLru(options.indexCacheBytesMax)
   }
 
@@ -50,7 +66,9 @@ export class ChunkFiles {
    * Every entry is checked: both CRCs, its topic and partition, its place. Rejects with ChunkCorruption (code
    * CORRUPT_DATA), with ChunkRemoved after a removal, with a DiskError when the disk fails.
    */
-  read(args: SectionAddress & { offset: number; maxBytes: number }): Promise<ChunkRead> {
+  read(
+    args: SectionAddress & { offset: number; maxBytes: number; takeMemory?: TakeMemory },
+  ): Promise<ChunkRead> {
     const { section, offset, maxBytes } = args
     if (!(offset >= section.baseOffset && offset < section.endOffset)) {
       const range = `${section.baseOffset} to ${section.endOffset}`
@@ -62,7 +80,7 @@ export class ChunkFiles {
       const start = position === undefined ? await this.#startOf(file, args, offset) : { offset, position }
       const slackBytes =
         position === undefined && offset !== section.baseOffset ? defaultIndexIntervalBytes : 0
-      const reader = new SectionReader(file, args)
+      const reader = new SectionReader(file, args, args.takeMemory, this.#isTrusting)
       const { nextPosition, ...found } = await reader.read({ offset, maxBytes, start, slackBytes })
       this.#keepPosition(args, found.nextOffset, nextPosition)
       return found
@@ -83,6 +101,25 @@ export class ChunkFiles {
     })
   }
 
+  /**
+   * A section for reading it at length: to its end, also when the chunk is removed meanwhile, and without holding up the removal. The
+   * caller closes it. Rejects as `read` does.
+   */
+  async lend(address: SectionAddress, takeTurn?: TakeTurn): Promise<LentSection> {
+    const { chunkId } = address
+    if (this.#removed.has(chunkId)) throw new ChunkRemoved(chunkId)
+    try {
+      const lent = await this.#lent.borrow(chunkId)
+      const placeBefore = async (position: number): Promise<SectionPlace> =>
+        (await this.#index(lent.file, address)).atPosition(position)
+      return new LentSection({ lent, address, placeBefore, takeTurn })
+    } catch (error) {
+      // It went while it was opened.
+      if (this.#removed.has(chunkId)) throw new ChunkRemoved(chunkId)
+      throw error
+    }
+  }
+
   /** Ids of the chunk files in the directory, in ascending order. Files of other names are passed over. */
   async list(): Promise<number[]> {
     const ids: number[] = []
@@ -94,13 +131,14 @@ export class ChunkFiles {
   }
 
   /**
-   * Unlinks chunks that nothing refers to any more, each after its last read, and syncs the directory once for all.
+   * Unlinks chunks that nothing refers to any more, each after its last read (those at length apart), and syncs the directory once for all.
    * A chunk that is gone already is no error.
    */
   async remove(chunkIds: number | readonly number[]): Promise<void> {
     const ids = typeof chunkIds === 'number' ? [chunkIds] : chunkIds
     for (const id of ids) {
       this.#removed.add(id)
+      this.#lent.forget(id)
       dropOldest(this.#removed, removedMax)
     }
     await Promise.all(
@@ -112,8 +150,9 @@ export class ChunkFiles {
     await this.#disk.syncDirectory(this.directory)
   }
 
-  /** Waits for reads under way. */
+  /** Waits for reads under way, those at length apart. */
   async close(): Promise<void> {
+    await this.#lent.close()
     await this.#files.close()
   }
 

@@ -97,11 +97,12 @@ export class ChunkWriter {
     await this.#writer.put(encodeTail(this.#options.chunkId, this.#sections, this.bytes))
     await this.#writer.end()
     await failpoints.hit('chunkAfterWrite')
-    await this.#file.sync()
+    if (failpoints.planted !== 'chunkNotSynced') await this.#file.sync()
     this.#isEnded = true
     await this.#file.close()
     await failpoints.hit('chunkBeforeDirectorySync')
-    await this.#options.disk.syncDirectory(this.#options.directory)
+    if (failpoints.planted !== 'sealWithoutDirectorySync')
+      await this.#options.disk.syncDirectory(this.#options.directory)
     return { bytes: this.bytes }
   }
 

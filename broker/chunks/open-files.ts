@@ -31,24 +31,15 @@ interface Slot {
  * A pin lasts for one read: a pinned file is neither closed nor unlinked.
  */
 export class OpenFiles {
-  readonly #disk: Disk
-  readonly #directory: string
-  readonly #clusterId: ClusterId | undefined
+  readonly #openFile: (chunkId: number) => Promise<DiskFile>
   readonly #openFilesMax: number
   /** Least recently used first. */
   readonly #slots = new Map<number, Slot>()
   readonly #closing = new Set<Promise<void>>()
   #isClosed = false
 
-  constructor(options: {
-    disk: Disk
-    directory: string
-    clusterId: ClusterId | undefined
-    openFilesMax: number
-  }) {
-    this.#disk = options.disk
-    this.#directory = options.directory
-    this.#clusterId = options.clusterId
+  constructor(options: { open: (chunkId: number) => Promise<DiskFile>; openFilesMax: number }) {
+    this.#openFile = options.open
     this.#openFilesMax = options.openFilesMax
   }
 
@@ -124,22 +115,34 @@ export class OpenFiles {
   }
 
   async #open(chunkId: number): Promise<DiskFile> {
-    const path = join(this.#directory, chunkFileName(chunkId))
     try {
-      const file = await this.#disk.open(path, 'read')
-      const fault = await headerFault(file, { chunkId, clusterId: this.#clusterId })
-      if (fault === undefined) return file
-      await file.close()
-      throw new ChunkCorruption({ file: path, byteOffset: 0, reason: fault })
+      return await this.#openFile(chunkId)
     } catch (error) {
       // The next read tries again: too many open files, for one, is not for ever.
       const slot = this.#slots.get(chunkId)
       if (slot) this.#slots.delete(chunkId)
-      if (error instanceof DiskError && error.code === 'ENOENT') {
-        throw new ChunkCorruption({ file: path, byteOffset: 0, reason: 'the file is missing' })
-      }
       throw error
     }
+  }
+}
+
+/** Opens a chunk file and checks its header. Rejects with ChunkCorruption, also when there is no such file, and with a DiskError. */
+export async function openChunkFile(
+  { disk, directory, clusterId }: { disk: Disk; directory: string; clusterId: ClusterId | undefined },
+  chunkId: number,
+): Promise<DiskFile> {
+  const path = join(directory, chunkFileName(chunkId))
+  const file = await disk.open(path, 'read').catch((error: unknown) => {
+    if (!(error instanceof DiskError && error.code === 'ENOENT')) throw error
+    throw new ChunkCorruption({ file: path, byteOffset: 0, reason: 'the file is missing' })
+  })
+  try {
+    const fault = await headerFault(file, { chunkId, clusterId })
+    if (fault === undefined) return file
+    throw new ChunkCorruption({ file: path, byteOffset: 0, reason: fault })
+  } catch (error) {
+    await file.close().catch(() => {})
+    throw error
   }
 }
 

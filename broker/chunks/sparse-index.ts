@@ -107,6 +107,11 @@ export class SparseIndex {
     return this.#row(countWhere(this.#offsets, (each) => each <= offset) - 1)
   }
 
+  /** The last row at or before a position in the file; the first one when there is none. */
+  atPosition(position: number): IndexRow {
+    return this.#row(countWhere(this.#positions, (each) => each <= position) - 1)
+  }
+
   /** A row before which no entry was appended at or after `time`. */
   beforeTime(time: number): IndexRow {
     return this.#row(countWhere(this.#appendTimes, (each) => each < time) - 1)

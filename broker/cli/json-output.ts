@@ -1,6 +1,7 @@
-import { msgpack } from '../../client/encodings.js'
 import type { Encoding } from '../../protocol/encodings.js'
 import type { Wire } from '../../protocol/record.js'
+import { recordWriter } from '../http/record-text.js'
+import { jsonOfWire } from '../http/wire-codec.js'
 
 /** A record with its key and value as they travelled. */
 export interface TravelledRecord {
@@ -19,39 +20,19 @@ export interface Encodings {
   readonly valueEncoding: Encoding
 }
 
-/** The whole record as one line of JSON. Bytes become `{"base64":"…"}`, wherever they stand. */
-export function recordAsJson(record: TravelledRecord, { keyEncoding, valueEncoding }: Encodings): string {
-  return JSON.stringify({
-    topic: record.topic,
-    partition: record.partition,
-    offset: record.offset,
-    timestamp: new Date(record.timestamp).toISOString(),
-    appendTime: new Date(record.appendTime).toISOString(),
-    key: marked(decoded(record.key, keyEncoding)),
-    value: marked(decoded(record.value, valueEncoding)),
-    headers: marked(record.headers),
-  })
+/** The whole record as one line of JSON: the one that HTTP answers with. Throws ENCODING_MISMATCH. */
+export function recordAsJson(record: TravelledRecord, encodings: Encodings): string {
+  const { topic, partition, offset, timestamp, appendTime, key, value, headers } = record
+  const place = { ...encodings, topic, partition, baseOffset: offset, baseTimestamp: timestamp, appendTime }
+  return recordWriter(place)({ offsetDelta: 0, timestampDelta: 0, key, value, headers })
 }
 
-/** A key or value alone: text, JSON and bytes as they are, MessagePack as JSON, nothing for none. */
+/**
+ * A key or value alone: text, JSON and bytes as they are, MessagePack as JSON. None is `null` where lines are JSON, else
+ * nothing. Throws ENCODING_MISMATCH.
+ */
 export function printable(wire: Wire, encoding: Encoding): string | Uint8Array {
-  if (wire === null) return ''
-  return encoding === 'msgpack' ? JSON.stringify(marked(msgpack().decode(wire))) : wire
-}
-
-function decoded(wire: Wire, encoding: Encoding): unknown {
-  if (wire === null) return null
-  if (encoding === 'json') return JSON.parse(wire as string)
-  return encoding === 'msgpack' ? msgpack().decode(wire) : wire
-}
-
-/** The same value with what JSON cannot say replaced: bytes by an object, 64-bit integers by their digits. */
-function marked(value: unknown): unknown {
-  if (ArrayBuffer.isView(value)) {
-    return { base64: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
-  }
-  if (typeof value === 'bigint') return value.toString()
-  if (Array.isArray(value)) return value.map(marked)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, marked(item)]))
+  if (encoding === 'msgpack') return jsonOfWire(wire, encoding)
+  if (wire === null) return encoding === 'json' ? 'null' : ''
+  return wire
 }

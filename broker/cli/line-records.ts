@@ -1,7 +1,9 @@
 import { isUtf8 } from 'node:buffer'
-import { msgpack } from '../../client/encodings.js'
 import type { Encoding } from '../../protocol/encodings.js'
+import { MillraceError } from '../../protocol/error-codes.js'
+import { inexactNumberIn } from '../../protocol/json-numbers.js'
 import type { Wire } from '../../protocol/record.js'
+import { wireOfJson } from '../http/wire-codec.js'
 import { CommandFailure } from './failure.js'
 import { type LineBlock, linesOf } from './lines.js'
 
@@ -90,11 +92,26 @@ const ENCODERS: Readonly<Record<Encoding, (bytes: Buffer, place: Place) => Wire>
   text: textOf,
   json(bytes, place) {
     const text = textOf(bytes, place)
-    parsed(text, place)
-    return text
+    return parsed(text, place) === null ? null : text
   },
   // MessagePack is not written by hand: lines are JSON, and become the MessagePack that says the same.
-  msgpack: (bytes, place) => msgpack().encode(parsed(textOf(bytes, place), place)) as Uint8Array,
+  msgpack(bytes, place) {
+    const text = textOf(bytes, place)
+    const value = parsed(text, place)
+    const { line, part } = place
+    const digits = inexactNumberIn(text)
+    if (digits !== undefined)
+      throw new LineFault(
+        line,
+        `is refused: its ${part} has ${digits}, which JSON would round: write {"int64":"${digits}"}`,
+      )
+    try {
+      return wireOfJson(value, 'msgpack', part)
+    } catch (error) {
+      if (error instanceof MillraceError) throw new LineFault(line, `is refused: ${error.message}`)
+      throw error
+    }
+  },
 }
 
 function textOf(bytes: Buffer, { line }: Place): string {

@@ -16,6 +16,7 @@ export interface TopicOptionFlags {
   readonly onLag?: 'keep' | 'drop'
   /** Milliseconds. */
   readonly dedupWindow?: number
+  readonly publicCache?: boolean
 }
 
 /** Options that bound something, and so can be taken back. */
@@ -34,6 +35,8 @@ export function declareTopicOptions(command: Command, { clearable }: { clearable
   }
   command.option('--until-acked', 'delete records that every group of the topic has acknowledged')
   if (clearable) command.option('--no-until-acked', 'keep them')
+  command.option('--public-cache', 'caches that many share, a CDN for one, may keep its sealed chunks')
+  if (clearable) command.option('--no-public-cache', 'only caches of one user may')
   return command
     .addOption(
       new Option(
@@ -70,11 +73,12 @@ export function topicSettingsOf(flags: TopicOptionFlags): TopicSettings {
   return {
     ...(Object.keys(retention).length === 0 ? {} : { retention }),
     ...(flags.dedupWindow === undefined ? {} : { dedupWindowMs: flags.dedupWindow }),
+    ...(flags.publicCache === undefined ? {} : { publicCache: flags.publicCache }),
   }
 }
 
 /** A topic's options on one line, as people read them. */
-export function describeOptions({ retention, dedupWindowMs }: TopicSettingsInForce): string {
+export function describeOptions({ retention, dedupWindowMs, publicCache }: TopicSettingsInForce): string {
   const { maxAgeMs, maxBytes, untilAcked, cursorIdleMs, maxLagBytes, onLag } = retention
   const rules: string[] = []
   if (maxAgeMs !== null) rules.push(`up to ${formatDuration(maxAgeMs)}`)
@@ -83,5 +87,6 @@ export function describeOptions({ retention, dedupWindowMs }: TopicSettingsInFor
   if (cursorIdleMs !== null) rules.push(`idle cursors up to ${formatDuration(cursorIdleMs)}`)
   if (maxLagBytes !== null) rules.push(`lag up to ${formatBytes(maxLagBytes)} (then ${onLag})`)
   const kept = rules.length === 0 ? 'all records' : rules.join(', ')
-  return `keeps ${kept}; dedup window ${formatDuration(dedupWindowMs)}`
+  const caching = publicCache ? '; in public caches' : ''
+  return `keeps ${kept}; dedup window ${formatDuration(dedupWindowMs)}${caching}`
 }

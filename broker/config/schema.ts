@@ -46,6 +46,10 @@ export interface BrokerConfig {
   readonly httpBodyBytes: number
   /** Time a client has to send a whole HTTP request. */
   readonly httpRequestTimeoutMs: number
+  /** Time that a long-poll of a stream waits for new data. */
+  readonly streamPollMs: number
+  /** How long caches may keep a sealed chunk without asking whether it is still there. */
+  readonly httpChunkMaxAgeMs: number
 
   /** Topics at a time. */
   readonly topicsMax: number

@@ -120,6 +120,11 @@ export const SETTINGS: Table = {
     min: 100,
     max: 60 * MINUTE,
   }),
+  httpChunkMaxAgeMs: duration(
+    365 * DAY,
+    'How long caches may keep a sealed chunk without asking whether it is still there.',
+    { min: 0, max: 365 * DAY },
+  ),
 
   topicsMax: count(10_000, 'Topics at a time.', { min: 1, max: 1_000_000 }),
   partitionsMax: count(50_000, 'Partitions of all topics together.', { min: 1, max: 1_000_000 }),
@@ -130,6 +135,10 @@ export const SETTINGS: Table = {
   producerIdleMs: duration(7 * DAY, 'A producer identity unused for so long is forgotten.', {
     min: 1 * SECOND,
     max: 3650 * DAY,
+  }),
+  streamPollMs: duration(30 * SECOND, 'Time that a long-poll of a stream waits for new data.', {
+    min: 10,
+    max: 100 * SECOND,
   }),
 
   groupsMax: count(10_000, 'Consumer groups and work queues at a time.', { min: 1, max: 1_000_000 }),
@@ -237,7 +246,14 @@ export const SETTING_GROUPS: readonly { readonly title: string; readonly names: 
   },
   {
     title: 'HTTP',
-    names: ['httpConnectionsMax', 'httpBodyBytesMax', 'httpBodyBytes', 'httpRequestTimeoutMs'],
+    names: [
+      'httpConnectionsMax',
+      'httpBodyBytesMax',
+      'httpBodyBytes',
+      'httpRequestTimeoutMs',
+      'httpChunkMaxAgeMs',
+      'streamPollMs',
+    ],
   },
   { title: 'Topics and producers', names: ['topicsMax', 'partitionsMax', 'producersMax', 'producerIdleMs'] },
   {

@@ -8,10 +8,11 @@ import {
   type TopicId,
 } from '../../protocol/ids.js'
 import { decodeRecords } from '../../protocol/records.js'
+import { EMPTY_TOPIC_OPTIONS_PATCH } from '../../protocol/topic-options.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import type { DeadLetterMove } from '../shard/group-requests.js'
-import type { Shard, Topic } from '../shard/shard.js'
+import type { Shard, TopicInfo } from '../shard/shard.js'
 import type { ShardGroups } from '../shard/shard-groups.js'
 import { type EntrySlicer, entriesIn } from './entry-slice.js'
 import { batchOf, type FoundRecord, letterRecord, originTopicName } from './letter.js'
@@ -107,7 +108,7 @@ export class DeadLetters {
   }
 
   /** The topic for a group's dead letters of a topic, or for those that are to be tried again; made if there is none. */
-  async topicFor(source: Topic, group: string, purpose: 'deadLetters' | 'retry'): Promise<TopicId> {
+  async topicFor(source: TopicInfo, group: string, purpose: 'deadLetters' | 'retry'): Promise<TopicId> {
     const origin = originTopicName(source.name, group)
     const name = purpose === 'retry' ? retryTopicName(origin, group) : deadLetterTopicName(origin, group)
     const known = this.#shard.topicNamed(name)
@@ -118,7 +119,7 @@ export class DeadLetters {
         message: `topic "${name}" has other encodings than "${origin}", whose dead letters it is to hold`,
       })
     }
-    const options = purpose === 'retry' ? { options: { ...NO_OPTIONS, untilAcked: true } } : {}
+    const options = purpose === 'retry' ? { options: { ...EMPTY_TOPIC_OPTIONS_PATCH, untilAcked: true } } : {}
     const requestId = this.#newRequestId()
     const asked = { requestId, name, partitions: 1, keyEncoding, valueEncoding, ifMissing: true, ...options }
     return (await this.#shard.createTopic(asked)).topic.topicId
@@ -249,7 +250,7 @@ export class DeadLetters {
   }: {
     topicId: TopicId
     group: string
-  }): { topicId: TopicId; source: Topic } | undefined {
+  }): { topicId: TopicId; source: TopicInfo } | undefined {
     const source = this.#shard.topic(topicId)
     if (source === undefined) throw new MillraceError('UNKNOWN_TOPIC')
     const dlq = this.#shard.topicNamed(deadLetterTopicName(originTopicName(source.name, group), group))
@@ -264,13 +265,3 @@ export class DeadLetters {
     return requestIdFrom(hexFromBytes(this.#random.bytes(16)))
   }
 }
-
-const NO_OPTIONS = {
-  maxAgeMs: null,
-  maxBytes: null,
-  untilAcked: null,
-  cursorIdleMs: null,
-  maxLagBytes: null,
-  onLag: null,
-  dedupWindowMs: null,
-} as const

@@ -134,7 +134,8 @@ export class QueueCoordinator {
   wasReset(groupId: number): void {
     const queue = this.#queues.get(groupId)
     if (queue === undefined || queue.members.size > 0) return
-    queue.stop(new MillraceError('UNKNOWN_MEMBER'))
+    // What an expelled member had said may be written.
+    queue.stop(new MillraceError('UNKNOWN_MEMBER', { outcome: 'unknown' }))
     this.#queues.delete(groupId)
   }
 

@@ -12,8 +12,7 @@ export class QueueMembers implements GroupSide {
   }
 
   isActive(groupId: number): boolean {
-    const running = this.#queues.queue(groupId)
-    return running !== undefined && running.members.size + running.joining > 0
+    return this.#queues.queue(groupId)?.isActive ?? false
   }
 
   /** `partitions`: those from which a member has jobs. */

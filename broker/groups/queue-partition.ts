@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../platform/clock.js'
 import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import { clip, type OffsetRange } from '../shard/offset-ranges.js'
-import { type QueueState, RANGE } from '../shard/queue-state.js'
+import { type QueueClaim, type QueueState, RANGE } from '../shard/queue-state.js'
 import type { Shard } from '../shard/shard.js'
 import type { ShardGroups } from '../shard/shard-groups.js'
 import { Burial } from './burial.js'
@@ -101,7 +101,7 @@ export class QueuePartition {
       at: this.#at,
       group: owner.name,
       buried: (offset) => this.step({ type: 'buried', offset }),
-      isEnd: (error) => this.#isEnd(error),
+      isEnd: (error) => this.#isEnd(error) && !isOfReading(error),
     })
   }
 
@@ -240,19 +240,26 @@ export class QueuePartition {
 
   async #write(): Promise<void> {
     this.#isWriting = true
-    const { shard, metrics } = this.#environment
+    const { shard, metrics, failpoints } = this.#environment
     let expired = 0
+    /** Claims that the log does not hear of. */
+    let unlogged: readonly QueueClaim[] = []
     try {
       await shard.groups.queue({ ...this.#at, ifNoCursor: 'earliest' }, (queue, time) => {
         this.#decidedReads = this.#reads.splice(0)
         expired = leasesOver(queue, time)
-        return { move: this.#machine.decide(queue, time), result: undefined }
+        const move = this.#machine.decide(queue, time)
+        if (failpoints.planted !== 'leaseNotPersisted' || move === undefined)
+          return { move, result: undefined }
+        unlogged = move.claims
+        return { move: { ...move, claims: [], nextLeaseId: queue.nextLeaseId }, result: undefined }
       })
     } catch (error) {
       releaseAll(this.#decidedReads.splice(0))
       this.#fail(error)
       return
     }
+    for (const claim of unlogged) this.queue?.claim(claim)
     this.#isWriting = false
     if (expired > 0) metrics.count('leasesExpired', expired)
     const reads = this.#decidedReads
@@ -281,7 +288,7 @@ export class QueuePartition {
     }
     const { error } = found
     const startOffset = startOf(error)
-    if (this.#isEnd(error)) {
+    if (this.#isEnd(error) && !isOfReading(error)) {
       this.#fail(error)
     } else if (startOffset > offset) {
       // What was deleted is no job any more.
@@ -368,6 +375,13 @@ const END_CODES: ReadonlySet<string> = new Set([
   'SHUTTING_DOWN',
   'STORAGE_FAILED',
 ])
+
+/**
+ * A disk that does not give a record now may give it later: only a write that fails ends the shard, and that closes the queue by
+ * itself.
+ */
+const isOfReading = (error: unknown): boolean =>
+  error instanceof MillraceError && error.code === 'STORAGE_FAILED'
 
 /** How many jobs' leases have run out. */
 function leasesOver(queue: QueueState, now: number): number {

@@ -78,6 +78,8 @@ export class RunningQueue implements PartitionOwner {
   #isStopped = false
   /** Members that are about to be taken in. */
   joining = 0
+  /** Those that are gone, and not all of what they said is done. */
+  #leaving = 0
 
   constructor(view: Pick<GroupView, 'groupId' | 'name' | 'queue'>, environment: QueueEnvironment) {
     this.groupId = view.groupId
@@ -90,6 +92,11 @@ export class RunningQueue implements PartitionOwner {
   /** Members that are connected or may come back. */
   get members(): ReadonlyMap<MemberId, { readonly link: QueueLink | undefined }> {
     return this.#workers
+  }
+
+  /** Whether it has members, or one is on the way in, or out: what that one said last is not done yet. */
+  get isActive(): boolean {
+    return this.#workers.size + this.joining + this.#leaving > 0
   }
 
   /** Whether somebody is on the way in, or something on its way to the log. */
@@ -198,8 +205,10 @@ export class RunningQueue implements PartitionOwner {
 
   /** Resolves once what the member gives back is on its way to others. */
   async leave(memberId: MemberId): Promise<void> {
+    this.#leaving++
     this.#remove(memberId, { left: true })
     await Promise.all([...this.#partitions.values()].map((partition) => partition.idle()))
+    this.#leaving--
   }
 
   #remove(memberId: MemberId, { left }: { left: boolean }): void {

@@ -10,14 +10,30 @@ export interface AdmissionOptions {
 
 /** Headers of answers that a page may read beside the few that it always may. */
 const EXPOSED = [
+  'Content-Range',
+  'ETag',
+  'Millrace-Base-Offset',
   'Millrace-End-Offset',
   'Millrace-Next-Offset',
   'Millrace-Start-Offset',
   'Millrace-Up-To-Date',
+  'Location',
+  'ETag',
+  'Producer-Epoch',
+  'Producer-Expected-Seq',
+  'Producer-Received-Seq',
+  'Producer-Seq',
   'Retry-After',
+  'Stream-Closed',
+  'Stream-Cursor',
+  'Stream-Expires-At',
+  'Stream-Next-Offset',
+  'Stream-SSE-Data-Encoding',
+  'Stream-TTL',
+  'Stream-Up-To-Date',
   'X-Request-Id',
 ].join(', ')
-const METHODS = 'GET, HEAD, POST, PATCH, DELETE'
+const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE'
 const PREFLIGHT_KEPT_S = 600
 
 /** Decides who may ask at all, before a byte of a body is read. */

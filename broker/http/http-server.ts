@@ -8,6 +8,7 @@ import type { MemoryMetrics, Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import { Admission } from './admission.js'
 import { BodyBudget } from './body.js'
+import { ChunkResponses } from './chunks/chunk-responses.js'
 import { answerClientError } from './client-error.js'
 import type { Backend, HttpContext } from './context.js'
 import { Drain } from './drain.js'
@@ -21,6 +22,8 @@ import { RequestMeter } from './request-meter.js'
 import { whenClosed } from './response-end.js'
 import { type Route, serve } from './route.js'
 import { routesOf } from './routes/index.js'
+import { StreamReader } from './streams/stream-reader.js'
+import { StreamWriter } from './streams/stream-writer.js'
 import { UnsentPages } from './unsent-pages.js'
 
 export interface HttpFaceOptions {
@@ -46,6 +49,9 @@ declare module 'fastify' {
 
 const CONNECTIONS_CHECKED_EVERY_MS = 1_000
 const TOPIC_NAME_CHARS_MAX = 1_024
+const noSchemas = () => () => {
+  throw new Error('routes check their own shapes')
+}
 
 /**
  * The broker's HTTP face. It answers from `listen` on, at first that the broker is starting; `serve` gives it the broker.
@@ -87,6 +93,11 @@ export class HttpFace {
     await this.#fastify.listen(at)
   }
 
+  /** Answers without a port of its own: connections that `server` is given. */
+  async answer(): Promise<void> {
+    await this.#fastify.ready()
+  }
+
   /** The broker has recovered: from now on requests reach it. */
   serve(backend: Backend): void {
     this.#backend = backend
@@ -114,6 +125,8 @@ export class HttpFace {
       // Whoever drains decides what is refused, in the one shape that errors have.
       return503OnClosing: false,
       exposeHeadRoutes: false,
+      // No route has a schema of its kind, and loading the compilers took a third of a broker's start.
+      schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
       bodyLimit: limits.bodyBytesMax,
       keepAliveTimeout: limits.keepAliveMs,
       requestTimeout: limits.requestTimeoutMs,
@@ -158,6 +171,8 @@ export class HttpFace {
     // Once, however the request ends: answered, hijacked or broken off.
     whenClosed(reply.raw, () => this.drain.end())
     reply.header('x-request-id', request.id)
+    // What was stored by one user is never run as a page, or taken into one, of another.
+    reply.header('x-content-type-options', 'nosniff').header('cross-origin-resource-policy', 'same-origin')
     const isOpen = request.routeOptions.config.route?.isOpen === true
     try {
       if (this.#admission.admit(request, reply, { isOpen })) return
@@ -193,12 +208,16 @@ export class HttpFace {
       if (this.#backend === undefined) throw new MillraceError('NOT_READY')
       return this.#backend
     }
+    const pages = new PageReader({ clock, metrics, drain: this.drain, limits })
     return {
       get backend() {
         return backend()
       },
       producers: new Producers(),
-      pages: new PageReader({ clock, metrics, drain: this.drain, limits }),
+      pages,
+      streamReader: new StreamReader({ pages, clock, drain: this.drain }),
+      streamWriter: new StreamWriter(),
+      chunks: new ChunkResponses({ clock, metrics, log, limits, unsent: this.#unsent, drain: this.drain }),
       jobs: new Jobs({ backend, clock, random }),
       unsent: this.#unsent,
       bodies: this.#bodies,

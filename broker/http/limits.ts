@@ -1,4 +1,4 @@
-import { HARD_LIMITS } from '../../protocol/limits.js'
+import { DEFAULT_LIMITS, HARD_LIMITS } from '../../protocol/limits.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -32,6 +32,12 @@ export interface HttpLimits {
   readonly fetchRecordsMax: number
   /** Pages that clients have not taken yet, all together: past it pages become small (but never stop). */
   readonly pageBytesTotalMax: number
+  /** How long caches may keep a chunk without asking. */
+  readonly chunkMaxAgeMs: number
+  /** Largest record: a longer append to a stream of bytes becomes several. */
+  readonly recordBytesMax: number
+  /** How long a long-poll of a stream waits. */
+  readonly streamPollMs: number
 }
 
 export const DEFAULT_HTTP_LIMITS: HttpLimits = {
@@ -49,4 +55,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   fetchBytesMax: 4 * MIB,
   fetchRecordsMax: 10_000,
   pageBytesTotalMax: 64 * MIB,
+  chunkMaxAgeMs: 365 * 24 * 60 * 60 * SECOND,
+  recordBytesMax: DEFAULT_LIMITS.recordBytesMax,
+  streamPollMs: 30 * SECOND,
 }

@@ -24,10 +24,10 @@ export function openApiDocument(routes: readonly Route[], { version }: { version
 }
 
 /** `/v1/topics/:topic` as `/v1/topics/{topic}`. */
-export const templateOf = (path: string): string => path.replace(/:(\w+)/g, '{$1}')
+export const templateOf = (path: string): string => path.replace(/:(\w+)/g, '{$1}').replace('*', '{path}')
 
 function operationOf(route: Route): object {
-  const { id, summary, about, params = {}, query = {}, isMutation, body } = route
+  const { id, summary, about, params = {}, query = {}, isMutation, hasOwnRetries, body } = route
   return {
     operationId: id,
     summary,
@@ -35,7 +35,7 @@ function operationOf(route: Route): object {
     parameters: [
       ...parametersIn('path', params),
       ...parametersIn('query', query),
-      ...(isMutation ? [IDEMPOTENCY_KEY] : []),
+      ...(isMutation && !hasOwnRetries ? [IDEMPOTENCY_KEY] : []),
     ],
     ...(body === undefined ? {} : { requestBody: requestBodyOf(body) }),
     responses: responsesOf(route),
@@ -52,7 +52,7 @@ const IDEMPOTENCY_KEY = {
 
 function parametersIn(place: 'path' | 'query', fields: Fields): object[] {
   return Object.entries(fields).map(([name, { schema, isOptional }]) => ({
-    name,
+    name: name === '*' ? 'path' : name,
     in: place,
     required: place === 'path' || isOptional !== true,
     schema,
@@ -60,7 +60,8 @@ function parametersIn(place: 'path' | 'query', fields: Fields): object[] {
 }
 
 function requestBodyOf(body: NonNullable<Route['body']>): object {
-  if (!('json' in body)) return { required: true, content: contentOf(body.raw) }
+  if ('bytes' in body) return { required: false, description: body.bytes, content: { '*/*': {} } }
+  if ('raw' in body) return { required: true, content: contentOf(body.raw) }
   return { required: body.isOptional !== true, content: contentOf({ 'application/json': body.json }) }
 }
 

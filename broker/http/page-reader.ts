@@ -8,9 +8,9 @@ import type { Metrics } from '../platform/metrics.js'
 import type { ReadResult, ShardFace, TopicInfo } from '../shard/shard-face.js'
 import type { Drain } from './drain.js'
 import type { HttpLimits } from './limits.js'
-import { recordWriter } from './record-text.js'
+import { type BatchPlace, recordWriter } from './record-text.js'
 
-export interface PageRequest {
+export interface PageRequest<R = string> {
   readonly shard: ShardFace
   readonly topic: TopicInfo
   readonly partition: number
@@ -20,13 +20,13 @@ export interface PageRequest {
   /** Stored bytes to look through, about. */
   readonly maxBytes: number
   /** How records are written; as `recordWriter` does, unless another is given. */
-  readonly writer?: typeof recordWriter
+  readonly writer?: (place: BatchPlace) => (record: WireRecord) => R
 }
 
 /** Some records of a partition, in their order. */
-export interface Page {
-  /** Each as JSON, on one line. */
-  readonly records: readonly string[]
+export interface Page<R = string> {
+  /** Each as JSON, on one line, unless the request has another writer. */
+  readonly records: readonly R[]
   /** Of each of them. */
   readonly offsets: readonly number[]
   /** Where to go on. */
@@ -59,7 +59,7 @@ export class PageReader {
    * UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, CORRUPT_DATA, and with ENCODING_MISMATCH when the first record there is
    * cannot be said in JSON: a page ends before such a record.
    */
-  async read(request: PageRequest): Promise<Page> {
+  async read<R = string>(request: PageRequest<R>): Promise<Page<R>> {
     const { metrics, clock } = this.#options
     const startMs = clock.monotonic()
     let { offset } = request
@@ -121,7 +121,7 @@ export class PageReader {
     })
   }
 
-  async #readOnce(request: PageRequest): Promise<Page> {
+  async #readOnce<R>(request: PageRequest<R>): Promise<Page<R>> {
     const { shard, topic, partition, offset, maxBytes } = request
     const read = await shard.read({ topicId: topic.topicId, partition, offset, maxBytes })
     try {
@@ -132,12 +132,14 @@ export class PageReader {
     }
   }
 
-  async #page(request: PageRequest, read: ReadResult): Promise<Page> {
-    const { topic, partition, offset, limit, writer = recordWriter } = request
+  async #page<R>(request: PageRequest<R>, read: ReadResult): Promise<Page<R>> {
+    const { topic, partition, offset, limit } = request
+    // Text is what records are for those who do not say.
+    const writer = request.writer ?? (recordWriter as unknown as NonNullable<PageRequest<R>['writer']>)
     const { startOffset, durableEnd: endOffset } = read
-    const records: string[] = []
+    const records: R[] = []
     const offsets: number[] = []
-    const pageTo = (nextOffset: number): Page => ({ records, offsets, nextOffset, startOffset, endOffset })
+    const pageTo = (nextOffset: number): Page<R> => ({ records, offsets, nextOffset, startOffset, endOffset })
     let nextOffset = offset
     for (const entry of entriesIn(read.buffers)) {
       const { baseOffset, baseTimestamp, appendTime } = entry.header
@@ -149,7 +151,7 @@ export class PageReader {
         // More of the entry than asked for may have been read.
         if (records.length === limit) return pageTo(nextOffset)
         const text = textOf(record, { write, topic, partition, offset: at })
-        if (typeof text !== 'string') {
+        if (text instanceof MillraceError) {
           if (records.length === 0) throw text
           return pageTo(at)
         }
@@ -179,15 +181,15 @@ export class PageReader {
 }
 
 /** The record's line, or why it has none. */
-function textOf(
+function textOf<R>(
   record: WireRecord,
   {
     write,
     topic,
     partition,
     offset,
-  }: { write: (record: WireRecord) => string; topic: TopicInfo; partition: number; offset: number },
-): string | MillraceError {
+  }: { write: (record: WireRecord) => R; topic: TopicInfo; partition: number; offset: number },
+): R | MillraceError {
   try {
     return write(record)
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { MillraceError } from '../../protocol/error-codes.js'
+import { inexactNumberIn } from '../../protocol/json-numbers.js'
 import type { WireHeaders } from '../../protocol/record.js'
 import { bodyText, parsedJson } from './body.js'
 import { isBinaryEvent, recordOfBinaryEvent, recordOfStructuredEvent } from './cloud-events.js'
@@ -12,7 +13,6 @@ import {
   recordName,
   recordOfJson,
 } from './incoming-record.js'
-import { inexactNumberIn } from './json-numbers.js'
 import { unsupportedType } from './media-type.js'
 import { recordsOfMsgpack } from './msgpack-records.js'
 import { badRequest, type Shape } from './shape.js'
@@ -144,7 +144,7 @@ function refuseInexact(text: string): void {
   const digits = inexactNumberIn(text)
   if (digits === undefined) return
   throw new MillraceError('ENCODING_MISMATCH', {
-    message: `${digits} cannot be read exactly: whole numbers end at 2^53; send text, or {"int64": "..."} to a topic of MessagePack`,
+    message: `${digits} cannot be read exactly: a double has no such number; send text, or {"int64": "..."} to a topic of MessagePack`,
   })
 }
 

@@ -7,7 +7,7 @@ import type { HttpContext } from './context.js'
 import { mediaTypeOf, unsupportedType } from './media-type.js'
 import { badRequest, type Fields, type FieldsOf, readParameters, readQuery, type Shape } from './shape.js'
 
-export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
+export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 /** What a route answers with one status. */
 export interface Answer {
@@ -46,8 +46,14 @@ interface RouteDescription<P extends Fields, Q extends Fields> {
   readonly about?: string
   /** Changes something: refused while the broker drains, repeatable by `Idempotency-Key`. */
   readonly isMutation?: boolean
+  /** A mutation that does without `Idempotency-Key`: its protocol has another way. */
+  readonly hasOwnRetries?: boolean
+  /** Query parameters that are not known are passed over, as its protocol wants. */
+  readonly isLenient?: boolean
   /** Answered whatever the broker's state, to whatever host name: it tells nothing that is anybody's. */
   readonly isOpen?: boolean
+  /** Serves HEAD as well: the handler sees to it. */
+  readonly hasHead?: boolean
   readonly params?: P
   readonly query?: Q
   readonly answers: Readonly<Record<number, Answer>>
@@ -71,6 +77,8 @@ export type BodyDescription =
   | { readonly json: Shape<unknown>; readonly isOptional?: boolean }
   /** By media type. */
   | { readonly raw: Readonly<Record<string, Shape<unknown> | undefined>> }
+  /** Of any media type, read by the handler; and what it is. */
+  | { readonly bytes: string }
 
 /** A route without a body. */
 export function route<P extends Fields = Record<never, never>, Q extends Fields = Record<never, never>>(
@@ -103,13 +111,23 @@ export function rawRoute<P extends Fields = Record<never, never>, Q extends Fiel
   return description as unknown as Route
 }
 
+/** A route whose body is bytes, whatever their type. */
+export function bytesRoute<P extends Fields = Record<never, never>, Q extends Fields = Record<never, never>>(
+  description: RouteDescription<P, Q> & {
+    readonly body: { readonly bytes: string }
+    readonly handle: Handle<P, Q, Buffer>
+  },
+): Route {
+  return description as unknown as Route
+}
+
 /** Serves the routes; every other method of their paths is told which there are. */
 export function serve(fastify: FastifyInstance, context: HttpContext, routes: readonly Route[]): void {
   const methods = new Map<string, HTTPMethods[]>()
   for (const one of routes) {
-    const { method, path, isOpen } = one
+    const { method, path, isOpen, hasHead } = one
     // Those who look whether the broker is there often ask for no body.
-    const served: HTTPMethods[] = isOpen ? [method, 'HEAD'] : [method]
+    const served: HTTPMethods[] = isOpen || hasHead ? [method, 'HEAD'] : [method]
     methods.set(path, [...(methods.get(path) ?? []), ...served])
     fastify.route({ method: served, url: path, config: { route: one }, handler: handlerOf(one, context) })
   }
@@ -133,9 +151,9 @@ function handlerOf(one: Route, context: HttpContext) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     const { raw } = request
     const params = readParameters(one.params ?? {}, request.params as Record<string, string>)
-    const query = readQuery(one.query ?? {}, raw.url ?? '')
+    const query = readQuery(one.query ?? {}, raw.url ?? '', { isLenient: one.isLenient === true })
     if (one.isMutation && context.drain.isDraining) throw new MillraceError('SHUTTING_DOWN')
-    const id = one.isMutation ? idempotencyOf(request, context) : NOT_REPEATABLE
+    const id = identityOf(one, request, context)
     const checked = { params, query, raw, headers: raw.headers, ...id }
     const answer =
       one.body === undefined
@@ -157,7 +175,7 @@ async function handleBody(
   { one, context, reply, checked }: Handling,
   form: BodyDescription,
 ): Promise<unknown> {
-  const mediaType = mediaTypeOf(checked.headers['content-type'])
+  const mediaType = 'bytes' in form ? undefined : mediaTypeOf(checked.headers['content-type'])
   const taken = 'json' in form ? ['application/json'] : undefined
   const isEmpty =
     mediaType === undefined &&
@@ -174,7 +192,9 @@ async function handleBody(
     const given =
       'json' in form
         ? form.json.read(parsedJson(bodyText(body.bytes)), 'body')
-        : { mediaType, bytes: body.bytes }
+        : 'raw' in form
+          ? { mediaType, bytes: body.bytes }
+          : body.bytes
     return await one.handle(context, { ...checked, body: given as never }, reply)
   } finally {
     body.release()
@@ -187,8 +207,13 @@ type Identity = Pick<RouteRequest<Fields, Fields, unknown>, 'requestId' | 'isRep
 const NOT_REPEATABLE: Identity = { requestId: requestIdFrom('0'.repeat(32)), isRepeatable: false }
 const IDEMPOTENCY_KEY_CHARS_MAX = 256
 
-function idempotencyOf({ raw, method }: FastifyRequest, { random }: HttpContext): Identity {
-  const key = raw.headers['idempotency-key']
+function identityOf(
+  { isMutation, hasOwnRetries }: Route,
+  { raw, method }: FastifyRequest,
+  { random }: HttpContext,
+): Identity {
+  if (!isMutation) return NOT_REPEATABLE
+  const key = hasOwnRetries ? undefined : raw.headers['idempotency-key']
   if (key === undefined)
     return { requestId: requestIdFrom(hexFromBytes(random.bytes(16))), isRepeatable: false }
   if (typeof key !== 'string' || key.length === 0 || key.length > IDEMPOTENCY_KEY_CHARS_MAX)

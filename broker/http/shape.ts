@@ -215,7 +215,7 @@ export function readParameters<F extends Fields>(
 }
 
 /** The query of a URL: each parameter at most once, none that is not known. Throws BAD_REQUEST. */
-export function readQuery<F extends Fields>(fields: F, url: string): FieldsOf<F> {
+export function readQuery<F extends Fields>(fields: F, url: string, { isLenient = false } = {}): FieldsOf<F> {
   const read: Record<string, unknown> = {}
   const start = url.indexOf('?')
   const query = start === -1 ? '' : url.slice(start + 1).replace(/#.*$/s, '')
@@ -225,6 +225,7 @@ export function readQuery<F extends Fields>(fields: F, url: string): FieldsOf<F>
     const name = decoded(equals === -1 ? part : part.slice(0, equals))
     const field = Object.hasOwn(fields, name) ? fields[name] : undefined
     if (field === undefined) {
+      if (isLenient) continue
       const known = Object.keys(fields).join(', ')
       throw badRequest(
         `query parameter "${printable(name)}": not known here; ${known === '' ? 'there are none' : `known are ${known}`}`,

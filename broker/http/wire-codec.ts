@@ -57,12 +57,11 @@ export function wireOfBytes(bytes: Uint8Array, encoding: Encoding, what: string)
   if (encoding === 'bytes') return bytes
   if (encoding === 'msgpack') {
     assertMsgpack(bytes, what)
-    return bytes
+    return bytes[0] === 0xc0 ? null : bytes
   }
   if (!isUtf8(bytes)) throw mismatch(`${what}: not UTF-8, and the topic holds ${encoding}`)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString()
-  if (encoding === 'json') assertJsonText(text, what)
-  return text
+  return encoding === 'json' && jsonIn(text, what) === null ? null : text
 }
 
 /** A text, such as a query parameter or a header, as a key of the topic. */
@@ -79,7 +78,7 @@ export function jsonOfWire(wire: Wire, encoding: ReadAs): string {
   if (wire === null) return 'null'
   if (typeof wire === 'string') {
     if (encoding !== 'json') return JSON.stringify(wire)
-    assertJsonText(wire, 'the stored value')
+    jsonIn(wire, 'the stored value')
     // As it is stored, so that no digit is lost; between tokens a line break is as good as a space.
     return wire.replace(/[\r\n]/g, ' ')
   }
@@ -146,9 +145,9 @@ function assertMsgpack(bytes: Uint8Array, what: string): void {
   throw mismatch(`${what}: not plain MessagePack: ${end < 0 ? walkFaultText(end) : 'bytes follow the value'}`)
 }
 
-function assertJsonText(text: string, what: string): void {
+function jsonIn(text: string, what: string): unknown {
   try {
-    JSON.parse(text)
+    return JSON.parse(text)
   } catch (cause) {
     throw mismatch(`${what}: not JSON: ${(cause as Error).message}`)
   }

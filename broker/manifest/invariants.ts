@@ -10,6 +10,7 @@ import type {
   ShardRow,
 } from './rows.js'
 import { DEDUP_HASH_BYTES, DEDUP_PAGE_IDS, KEYSPACES, ROW_KINDS } from './schema.js'
+import { checkStreams } from './stream-invariants.js'
 
 /**
  * What must hold across rows. Each row's CRC shows a changed row; these checks show rows that are missing, back from
@@ -30,6 +31,7 @@ export function checkInvariants(contents: ManifestContents): void {
   checkRequests(contents, shard)
   checkGroups(contents, shard)
   checkDedup(contents)
+  checkStreams(contents, shard)
 }
 
 const nameOf = (row: { topicId: string; partition: number }): string => `${row.topicId}/${row.partition}`

@@ -6,8 +6,9 @@ import { ManifestCorruption } from './corruption.js'
  * - 1: topics, partitions, chunks, producers, requests.
  * - 2: groups, cursors, queues, dedup ids and answers; options of topics. Rows of format 1 are rows of format 2 whose
  *   new fields are missing, so the step from 1 to 2 writes the format's row and nothing else, with the first flush.
+ * - 3: streams and their producers; rows of format 2 are rows of format 3.
  */
-export const MANIFEST_FORMAT = 2
+export const MANIFEST_FORMAT = 3
 
 /** Throws unless a manifest of this format can be read. A newer one is no damage: the error says to use a newer broker. */
 export function checkFormat(format: number): void {

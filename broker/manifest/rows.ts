@@ -27,6 +27,8 @@ export interface RowCounts {
   readonly dedupBuckets: number
   readonly dedupPages: number
   readonly answers: number
+  readonly streams: number
+  readonly streamProducers: number
 }
 
 /** The one row of the shard itself. */
@@ -257,6 +259,58 @@ export interface AnswerRow extends AnswerKey {
   readonly result: unknown
 }
 
+/** Where a fork leaves its source: below `endOffset` it reads what the source has. */
+export interface ForkPoint {
+  /** Of the source. */
+  readonly topicId: TopicId
+  /** As they were asked for. */
+  readonly offset: number
+  readonly subOffset: number
+  /** The first offset of the fork's own. */
+  readonly endOffset: number
+  /** How many bytes of the last record below belong to the fork; 0: all. */
+  readonly endBytes: number
+}
+
+/** One write of one producer of a stream. */
+export interface ProducerTuple {
+  readonly producerId: string
+  readonly epoch: number
+  readonly seq: number
+}
+
+/** What a topic of one partition has that is a stream (docs/HTTP.md, Durable Streams). */
+export interface StreamRow extends TopicKey {
+  readonly contentType: string
+  /** Its life after the last access; null: without end. */
+  readonly ttlSeconds: number | null
+  /** When it ends, as it was asked for (RFC 3339); null: never. */
+  readonly expiresAt: string | null
+  readonly closed: boolean
+  /** The producer's write that closed it. */
+  readonly closedBy: ProducerTuple | null
+  /** The last `Stream-Seq`. */
+  readonly seq: string | null
+  /** Of the last access that was logged, besides appends; broker time, milliseconds. */
+  readonly accessedAt: number
+  /** Its first records are written: until then it is not there for anybody. */
+  readonly opened: boolean
+  /** Kept for its forks alone. */
+  readonly deleted: boolean
+  readonly fork: ForkPoint | null
+}
+
+export interface StreamProducerKey extends TopicKey {
+  readonly producerId: string
+}
+
+/** The last write of one producer of a stream. */
+export interface StreamProducerRow extends StreamProducerKey {
+  readonly epoch: number
+  readonly seq: number
+  readonly lastSeen: number
+}
+
 /** Row type by keyspace. */
 export interface Rows {
   readonly topics: TopicRow
@@ -271,6 +325,8 @@ export interface Rows {
   readonly dedupBuckets: DedupBucketRow
   readonly dedupPages: DedupPageRow
   readonly answers: AnswerRow
+  readonly streams: StreamRow
+  readonly streamProducers: StreamProducerRow
 }
 
 /** Key type by keyspace; a row can always stand for its key. */
@@ -287,6 +343,8 @@ export interface Keys {
   readonly dedupBuckets: DedupBucketKey
   readonly dedupPages: DedupPageKey
   readonly answers: AnswerKey
+  readonly streams: TopicKey
+  readonly streamProducers: StreamProducerKey
 }
 
 export type RowKind = keyof Rows

@@ -2,7 +2,7 @@
  * The manifest's schema: every keyspace with its number, the fields of its key and the fields of its value. Numbers
  * and the order of fields are on disk: never renumbered, never reordered; a new field goes last.
  */
-import { HARD_LIMITS, PRODUCER_WINDOW_BATCHES } from '../../protocol/limits.js'
+import { HARD_LIMITS, PRODUCER_WINDOW_BATCHES, STREAM_LIMITS } from '../../protocol/limits.js'
 import { GROUP_KIND } from '../../protocol/messages/group.js'
 import {
   bool,
@@ -229,6 +229,39 @@ export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[
     key: { requestId: 'id' },
     body: { order: uint(), time: uint(), result: anything },
   }),
+  streams: keyspace({
+    number: 15,
+    name: 'stream',
+    key: { topicId: 'id' },
+    body: {
+      contentType: text(STREAM_LIMITS.contentTypeCharsMax),
+      ttlSeconds: nullable(uint()),
+      expiresAt: nullable(text(STREAM_LIMITS.expiresAtCharsMax)),
+      closed: bool(),
+      closedBy: nullable(
+        tuple({ producerId: text(STREAM_LIMITS.producerIdCharsMax), epoch: uint(), seq: uint() }),
+      ),
+      seq: nullable(text(STREAM_LIMITS.seqCharsMax)),
+      accessedAt: uint(),
+      opened: bool(),
+      deleted: bool(),
+      fork: nullable(
+        tuple({
+          topicId: id<string>(),
+          offset: uint(),
+          subOffset: uint(),
+          endOffset: uint(),
+          endBytes: uint(),
+        }),
+      ),
+    },
+  }),
+  streamProducers: keyspace({
+    number: 16,
+    name: 'stream producer',
+    key: { topicId: 'id', producerId: 'text' },
+    body: { epoch: uint(), seq: uint(), lastSeen: uint() },
+  }),
 }
 
 /** The version of the whole manifest. Its row is the first of all and reads the same in every version. */
@@ -265,6 +298,8 @@ export const SHARD_KEYSPACE: Keyspace<ShardRow, object> = keyspace({
       dedupBuckets: added(uint(), 0),
       dedupPages: added(uint(), 0),
       answers: added(uint(), 0),
+      streams: added(uint(), 0),
+      streamProducers: added(uint(), 0),
     }),
     nextGroupId: added(uint(), 1),
     answerOrder: added(uint(), 0),

@@ -1,8 +1,8 @@
-import type { RequestId, TopicId } from '../../protocol/ids.js'
+import { type RequestId, requestIdFrom, type TopicId } from '../../protocol/ids.js'
 import type { ManifestContents } from '../manifest/rows.js'
 import { applyAppend, applyCommand, beginGroup } from '../shard/apply.js'
 import type { Command } from '../shard/commands.js'
-import { type PartitionState, ShardState } from '../shard/state.js'
+import { type PartitionState, ShardState, type TopicState } from '../shard/state.js'
 import type { DirectoryRow } from '../wal/group.js'
 import type { WalIdentity } from '../wal/position.js'
 import { endOffsetOf, type FoundEntry } from './find-entries.js'
@@ -20,6 +20,8 @@ export interface LostGroups {
 const PRODUCER_IDS_SKIPPED = 1_000_000
 
 const GROUP_IDS_SKIPPED = 10_000
+/** Nobody asked for it, and nobody asks again. */
+const NO_REQUEST = requestIdFrom('0'.repeat(32))
 
 /**
  * A state made of what is left of a WAL. Unlike replay it goes on behind what is missing: offsets keep their places,
@@ -63,6 +65,7 @@ export class StateSalvage {
       state.applied = { ...state.applied, sequence }
     }
     state.nextProducerId = Math.max(state.nextProducerId, this.#producerIdMax + 1)
+    this.#settleStreams()
     if (this.lostGroups.length === 0) return
     state.nextProducerId += PRODUCER_IDS_SKIPPED
     this.#fenceAll()
@@ -78,6 +81,25 @@ export class StateSalvage {
     }
     // Ids of groups whose creation is lost may be named by members still.
     state.nextGroupId += GROUP_IDS_SKIPPED
+  }
+
+  /** A fork whose source is lost begins where it left it; a deleted stream that no fork reads from any more goes. */
+  #settleStreams(): void {
+    const { state } = this
+    for (const { stream } of state.topics.values()) {
+      const fork = stream?.row.fork
+      if (stream === undefined || fork == null) continue
+      const source = state.topics.get(fork.topicId)
+      if (source?.stream === undefined) stream.row = { ...stream.row, fork: null }
+      else this.raiseEnd(source.partitions[0] as PartitionState, fork.endOffset)
+    }
+    const isLeftOver = ({ stream }: TopicState): boolean => stream?.row.deleted === true && stream.forks === 0
+    for (;;) {
+      const topic = [...state.topics.values()].find(isLeftOver)
+      if (topic === undefined) return
+      const { topicId } = topic.row
+      applyCommand(state, { type: 'topicDeleted', topicId, requestId: NO_REQUEST }, state.time)
+    }
   }
 
   /** Whatever else is known to have been written: no offset below is ever given again. */

@@ -1,4 +1,5 @@
 import { DiskError } from './disk.js'
+import type { PlantedFault } from './planted-faults.js'
 
 /** Every place where a test may stop, break or kill the broker. The name says the position, not the effect. */
 export const failpointNames = [
@@ -34,6 +35,8 @@ export type FailpointAction = () => Promise<void> | void
  * `const held = failpoints.hit('walBeforeWrite'); if (held) await held`.
  */
 export interface Failpoints {
+  /** The mistake that a test has this broker make; never one in a broker of its own process. */
+  readonly planted?: PlantedFault | undefined
   hit(name: FailpointName): Promise<void> | undefined
 }
 

@@ -1,3 +1,4 @@
+import type { Tellers } from './events.js'
 import {
   boundsOf,
   type CounterName,
@@ -17,6 +18,8 @@ export interface Metrics {
   observe(name: HistogramName, value: number): void
   /** Registers how to read a gauge; a later registration of the same name takes its place. */
   gauge(name: GaugeName, read: () => number): void
+  /** Tells of single events: `metrics.tell?.seal?.({ … })`. What is told is counted by itself. */
+  readonly tell?: Tellers | undefined
 }
 
 /** Measures nothing. */
@@ -43,6 +46,7 @@ export interface MetricsSnapshot {
 
 /** Keeps everything in the process's memory, in constant space. */
 export class MemoryMetrics implements Metrics {
+  readonly tell: Tellers | undefined
   readonly #counters = Object.fromEntries(counterNames.map((name) => [name, 0])) as Record<
     CounterName,
     number
@@ -51,6 +55,11 @@ export class MemoryMetrics implements Metrics {
     histogramNames.map((name) => [name, new Histogram(boundsOf(name))]),
   ) as Record<HistogramName, Histogram>
   readonly #gauges = new Map<GaugeName, () => number>()
+
+  /** `tell`: who is told of events. */
+  constructor({ tell }: { readonly tell?: Tellers } = {}) {
+    this.tell = tell
+  }
 
   count(name: CounterName, by = 1): void {
     this.#counters[name] += by

@@ -15,6 +15,8 @@ export const PAUSE = {
   shard: 4,
   /** The client does not take its replies. */
   replies: 8,
+  /** What it has sent is more than its share of a turn of the event loop. */
+  turn: 16,
 } as const
 export type PauseReason = (typeof PAUSE)[keyof typeof PAUSE]
 

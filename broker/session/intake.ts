@@ -11,6 +11,8 @@ export interface IntakeOptions {
   readonly pass: (bytes: Buffer) => void
   /** So many bytes have come of a frame that is not whole yet. */
   readonly onPartial: (bytes: number) => void
+  /** Asked before each message and fragment: whether it may be handled now. */
+  readonly mayGoOn: () => boolean
 }
 
 const FINAL = 0x80
@@ -64,11 +66,20 @@ export class Intake {
     this.#options = options
   }
 
-  /** `bytes` are used up when this returns. Not re-entrant: `onFrame` must not cause another call. */
-  take(bytes: Buffer): void {
+  /**
+   * Returns how many of `bytes` were used: all, or those up to a message that may not be handled now. Not re-entrant: `onFrame`
+   * must not cause another call.
+   */
+  take(bytes: Buffer): number {
+    const { mayGoOn, onPartial } = this.#options
     let at = 0
-    while (at < bytes.length) at = this.#left === 0 ? this.#takeHead(bytes, at) : this.#takePayload(bytes, at)
-    this.#options.onPartial(this.#room === undefined ? this.#passedBytes : this.#filled)
+    while (at < bytes.length) {
+      if (this.#left > 0) at = this.#takePayload(bytes, at)
+      else if (this.#headFilled > 0 || mayGoOn()) at = this.#takeHead(bytes, at)
+      else break
+    }
+    onPartial(this.#room === undefined ? this.#passedBytes : this.#filled)
+    return at
   }
 
   /** The connection has no use for more frames; what closes it still goes to the library. */

@@ -25,8 +25,10 @@ export interface SessionLimits {
   readonly inFlightBytesMax: number
   /** The same over all connections, frames that have come in part included. */
   readonly inFlightTotalBytesMax: number
-  /** Replies that a client has not taken; past it its requests are not read. */
+  /** Replies that a client has not taken; past it its requests are not handled. */
   readonly outBufferBytesMax: number
+  /** The same over all connections: near it, each may have fewer (but never none). */
+  readonly outBufferTotalBytesMax: number
 
   /** Largest DELIVER, unless one entry is larger. */
   readonly deliverBytesMax: number
@@ -60,6 +62,7 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   inFlightBytesMax: DEFAULT_LIMITS.inFlightBytesMax,
   inFlightTotalBytesMax: 128 * MIB,
   outBufferBytesMax: 4 * MIB,
+  outBufferTotalBytesMax: 64 * MIB,
   deliverBytesMax: 1 * MIB,
   fetchBytesMax: 4 * MIB,
   deliverMarkBytes: 256 * KIB,

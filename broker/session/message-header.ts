@@ -9,17 +9,17 @@ const FINAL_BINARY = 0x82
 export const messageHeaderBytes = (messageBytes: number): number =>
   messageBytes < 126 ? 2 : messageBytes < 0x1_0000 ? 4 : 10
 
-/** Writes the header at the start of `target`. */
-export function writeMessageHeader(target: Buffer, messageBytes: number): void {
-  target[0] = FINAL_BINARY
+/** Writes the header at `at`. */
+export function writeMessageHeader(target: Buffer, messageBytes: number, at = 0): void {
+  target[at] = FINAL_BINARY
   if (messageBytes < 126) {
-    target[1] = messageBytes
+    target[at + 1] = messageBytes
   } else if (messageBytes < 0x1_0000) {
-    target[1] = 126
-    target.writeUInt16BE(messageBytes, 2)
+    target[at + 1] = 126
+    target.writeUInt16BE(messageBytes, at + 2)
   } else {
-    target[1] = 127
-    target.writeUInt16BE(0, 2)
-    target.writeUIntBE(messageBytes, 4, 6)
+    target[at + 1] = 127
+    target.writeUInt16BE(0, at + 2)
+    target.writeUIntBE(messageBytes, at + 4, 6)
   }
 }

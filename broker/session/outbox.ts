@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
+import type { ByteBudget } from './byte-budget.js'
 import { PAUSE, type ReadGate } from './flow-control.js'
 import { messageHeaderBytes, writeMessageHeader } from './message-header.js'
 
@@ -7,20 +8,32 @@ import { messageHeaderBytes, writeMessageHeader } from './message-header.js'
 const COPY_BYTES = 4 * 1024
 /** Small neighbours are joined into pieces of up to this size. */
 const JOINED_BYTES = 16 * 1024
+/** What a write costs beside its bytes while it waits. Keeps a million tiny replies from being free. */
+const WRITE_OVERHEAD_BYTES = 512
 
 /**
  * What goes out on one connection. Messages are written straight to the socket (see message-header.ts), which is
  * corked from the first write of a tick to the tick's end: however many frames a tick makes, they leave in one
- * writev, where each would else cost a system call. With the WebSocket's own sends (pings, the close frame) they
- * share the socket's one queue, so that everything keeps its order.
+ * writev, where each would else cost a system call, and the small replies among them in one buffer. With the WebSocket's own sends
+ * (pings, the close frame) they share the socket's one queue, so that everything keeps its order: call `flush` before those.
  */
 export class Outbox {
   readonly #webSocket: WebSocket
   readonly #socket: Socket
   readonly #gate: ReadGate
   readonly #bytesMax: number
+  readonly #budget: ByteBudget
   readonly #onDrain: () => void
+  /** Small replies of this tick. */
+  #small: Uint8Array[] = []
+  /** Of them, headers included. */
+  #smallBytes = 0
+  /** Writes with replies that the kernel has not taken. */
+  #replyWrites = 0
+  /** What the budget knows of. */
+  #budgetedBytes = 0
   #isCorked = false
+  #isClosed = false
   #isFull = false
   /** Of what waits, stored data: it is bounded by the rotation and does not hold requests back. */
   #storedBytes = 0
@@ -29,8 +42,10 @@ export class Outbox {
     webSocket: WebSocket
     socket: Socket
     gate: ReadGate
-    /** Past so many bytes of replies that wait, the connection's requests are not read. */
+    /** Past so many bytes of replies that wait, the connection's requests are not handled. */
     bytesMax: number
+    /** Replies that wait in all sockets: near it, each may have fewer. */
+    budget: ByteBudget
     /** Called when there is room again. */
     onDrain: () => void
   }) {
@@ -38,13 +53,14 @@ export class Outbox {
     this.#socket = options.socket
     this.#gate = options.gate
     this.#bytesMax = options.bytesMax
+    this.#budget = options.budget
     this.#onDrain = options.onDrain
     this.#socket.on('drain', () => this.#drained())
   }
 
   /** Bytes that the kernel has not taken. */
   get waitingBytes(): number {
-    return this.#socket.writableLength
+    return this.#socket.writableLength + this.#smallBytes
   }
 
   /** Whether so much waits that no request may be answered until it drains. */
@@ -57,16 +73,31 @@ export class Outbox {
     if (!this.#isOpen) return
     this.#cork()
     if (message.length <= COPY_BYTES) {
-      const headerBytes = messageHeaderBytes(message.length)
-      const joined = Buffer.allocUnsafe(headerBytes + message.length)
-      writeMessageHeader(joined, message.length)
-      joined.set(message, headerBytes)
-      this.#socket.write(joined)
+      this.#small.push(message)
+      this.#smallBytes += messageHeaderBytes(message.length) + message.length
     } else {
+      this.flush()
       this.#socket.write(headerOf(message.length))
-      this.#socket.write(message)
+      this.#writeReply(message)
     }
     this.#watch()
+  }
+
+  /** Writes what this tick has to send so far. */
+  flush(): void {
+    if (this.#smallBytes === 0) return
+    const small = this.#small
+    const joined = Buffer.allocUnsafe(this.#smallBytes)
+    this.#small = []
+    this.#smallBytes = 0
+    let at = 0
+    for (const message of small) {
+      writeMessageHeader(joined, message.length, at)
+      at += messageHeaderBytes(message.length)
+      joined.set(message, at)
+      at += message.length
+    }
+    if (this.#isOpen) this.#writeReply(joined)
   }
 
   /**
@@ -81,6 +112,7 @@ export class Outbox {
     let bytes = head.length
     for (const part of parts) bytes += part.length
     this.#cork()
+    this.flush()
     const pieces = joinSmall(head, parts, bytes)
     const last = pieces.length - 1
     this.#storedBytes += bytes
@@ -89,8 +121,14 @@ export class Outbox {
       this.#storedBytes -= bytes
       sent()
       // 'drain' alone would not do: while stored data follows stored data the queue is never empty.
-      if (this.#replyBytes <= this.#bytesMax / 2) this.#drained()
+      if (this.#hasRoom) this.#drained()
     })
+  }
+
+  /** The connection is gone, or goes: what waits counts no more. */
+  close(): void {
+    this.#isClosed = true
+    this.#count()
   }
 
   get #isOpen(): boolean {
@@ -105,16 +143,41 @@ export class Outbox {
   }
 
   readonly #uncork = (): void => {
+    this.flush()
     this.#isCorked = false
     this.#socket.uncork()
   }
 
+  #writeReply(bytes: Uint8Array): void {
+    this.#replyWrites++
+    this.#socket.write(bytes, this.#replyLeft)
+  }
+
+  readonly #replyLeft = (): void => {
+    this.#replyWrites--
+    this.#count()
+    if (this.#isFull && this.#hasRoom) this.#drained()
+  }
+
+  /** Of replies that wait. */
   get #replyBytes(): number {
-    return this.#socket.writableLength - this.#storedBytes
+    return this.waitingBytes - this.#storedBytes + this.#replyWrites * WRITE_OVERHEAD_BYTES
+  }
+
+  get #hasRoom(): boolean {
+    return this.#replyBytes <= this.#budget.share(this.#bytesMax) / 2
+  }
+
+  #count(): number {
+    const bytes = this.#isClosed ? 0 : this.#replyBytes
+    this.#budget.add(bytes - this.#budgetedBytes)
+    this.#budgetedBytes = bytes
+    return bytes
   }
 
   #watch(): void {
-    if (this.#isFull || this.#replyBytes <= this.#bytesMax) return
+    const bytes = this.#count()
+    if (this.#isFull || bytes <= this.#budget.share(this.#bytesMax)) return
     this.#isFull = true
     this.#gate.pause(PAUSE.replies)
   }
@@ -122,7 +185,6 @@ export class Outbox {
   #drained(): void {
     this.#isFull = false
     this.#onDrain()
-    // Held requests, answered just now, may have filled it again.
     if (!this.#isFull) this.#gate.resume(PAUSE.replies)
   }
 }

@@ -1,4 +1,6 @@
 import type { ReadResult } from '../shard/shard-face.js'
+import type { ByteBudget } from './byte-budget.js'
+import type { FairQueue, Waiting } from './fair-queue.js'
 import type { SessionLimits } from './limits.js'
 import type { Outbox } from './outbox.js'
 
@@ -11,42 +13,17 @@ export interface Turn {
 /** What one message carries besides its head. */
 export type StoredData = Pick<ReadResult, 'buffers' | 'bytes' | 'release'>
 
-/** Stored data that waits in all sockets, so that a thousand stopped readers cannot fill memory. */
-export class DeliveryBudget {
-  readonly #bytesMax: number
-  #bytes = 0
-
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax
-  }
-
-  get bytes(): number {
-    return this.#bytes
-  }
-
-  add(bytes: number): void {
-    this.#bytes += bytes
-  }
-
-  /**
-   * How much one read may take: less, the less room is left, but never nothing. Sockets that are stuck then slow the
-   * others down without stopping them.
-   */
-  readBytesMax(wantedBytes: number): number {
-    const share = Math.max(READ_BYTES_MIN, Math.floor((this.#bytesMax - this.#bytes) / 8))
-    return Math.min(wantedBytes, share)
-  }
-}
-
+/** However little is asked for, a whole entry comes. */
 const READ_BYTES_MIN = 64 * 1024
 
 /**
  * Who of a connection may send stored data next. One message a turn, in rotation, and only while little waits in the
  * socket: whoever waits for a turn holds no data at all, so a slow reader costs the memory of a queue entry.
  */
-export class Rotation {
+export class Rotation implements Waiting {
   readonly #outbox: Outbox
-  readonly #budget: DeliveryBudget
+  readonly #fairQueue: FairQueue
+  readonly #budget: ByteBudget
   readonly #markBytes: number
   /** In order of entry; a set, so that nobody stands in it twice. */
   readonly #queue = new Set<Turn>()
@@ -55,8 +32,15 @@ export class Rotation {
   #isScheduled = false
   #isOpen = true
 
-  constructor(options: { outbox: Outbox; budget: DeliveryBudget; limits: SessionLimits }) {
+  constructor(options: {
+    outbox: Outbox
+    fairQueue: FairQueue
+    /** Stored data that waits in all sockets: near it, reads become small. */
+    budget: ByteBudget
+    limits: SessionLimits
+  }) {
     this.#outbox = options.outbox
+    this.#fairQueue = options.fairQueue
     this.#budget = options.budget
     this.#markBytes = options.limits.deliverMarkBytes
   }
@@ -67,7 +51,7 @@ export class Rotation {
     this.#queue.add(turn)
     if (this.#isScheduled) return
     this.#isScheduled = true
-    queueMicrotask(this.#run)
+    queueMicrotask(() => this.goOn())
   }
 
   leave(turn: Turn): void {
@@ -75,12 +59,12 @@ export class Rotation {
   }
 
   readBytesMax(wantedBytes: number): number {
-    return this.#budget.readBytesMax(wantedBytes)
+    return this.#budget.share(wantedBytes)
   }
 
   /** A read from disk of up to `wantedBytes` begins; the returned function ends it. */
   reserve(wantedBytes: number): () => void {
-    // However little is asked for, a whole entry comes: a thousand readers with next to no credit must not read at once.
+    // A thousand readers with next to no credit must not read at once.
     const bytes = Math.max(wantedBytes, READ_BYTES_MIN)
     this.#reservedBytes += bytes
     this.#budget.add(bytes)
@@ -102,21 +86,23 @@ export class Rotation {
   }
 
   /**
-   * Goes on, if someone waits. In a new turn of the event loop, not at once: a fast reader's socket takes each message
+   * Goes on, if someone waits. In turn with other connections, not at once: a fast reader's socket takes each message
    * as it is written, and the rotation would go round without ever letting another connection in.
    */
   resume(): void {
     if (this.#queue.size === 0 || this.#isScheduled) return
     this.#isScheduled = true
-    setImmediate(this.#run)
+    this.#fairQueue.enter(this)
   }
 
   close(): void {
     this.#isOpen = false
     this.#queue.clear()
+    this.#fairQueue.leave(this)
   }
 
-  readonly #run = (): void => {
+  /** As many messages as the mark allows. */
+  goOn(): void {
     this.#isScheduled = false
     for (const turn of this.#queue) {
       if (this.#outbox.waitingBytes + this.#reservedBytes >= this.#markBytes) return

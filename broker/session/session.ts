@@ -15,16 +15,20 @@ import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { AppendSource, ShardFace } from '../shard/shard-face.js'
 import { Acks } from './acks.js'
+import type { ByteBudget } from './byte-budget.js'
 import { CLOSE } from './close-codes.js'
 import type { SessionContext } from './context.js'
 import { dispatch, isReleasedByHandler, type RefuseRequest } from './dispatch.js'
+import type { FairQueue } from './fair-queue.js'
 import { Fetches } from './fetches.js'
 import { InFlight, type InFlightBudget, PAUSE, ReadGate } from './flow-control.js'
+import type { FrameMemory } from './frame-memory.js'
 import { Heartbeat } from './heartbeat.js'
+import { Inlet } from './inlet.js'
 import type { SessionLimits } from './limits.js'
 import { Outbox } from './outbox.js'
 import { ReceivedFrame } from './received-frame.js'
-import { type DeliveryBudget, Rotation } from './rotation.js'
+import { Rotation } from './rotation.js'
 import { SessionGroups } from './session-groups.js'
 import { Subscriptions } from './subscriptions.js'
 
@@ -36,8 +40,11 @@ export interface SessionEnvironment {
   readonly clock: Clock
   readonly metrics: Metrics
   readonly failpoints: Failpoints
+  readonly fairQueue: FairQueue
+  readonly frameMemory: FrameMemory
   readonly inFlightBudget: InFlightBudget
-  readonly deliveryBudget: DeliveryBudget
+  readonly deliveryBudget: ByteBudget
+  readonly replyBudget: ByteBudget
   readonly brokerName: string
   readonly refuse?: RefuseRequest | undefined
 }
@@ -56,6 +63,8 @@ export class Session implements SessionContext {
   readonly fetches: Fetches
   readonly subscriptions: Subscriptions
   readonly groups: SessionGroups
+  /** What comes from the socket goes in here. */
+  readonly inlet: Inlet
   readonly #webSocket: WebSocket
   readonly #log: Logger
   readonly #outbox: Outbox
@@ -64,9 +73,6 @@ export class Session implements SessionContext {
   readonly #heartbeat: Heartbeat
   readonly #helloTimer: Timer
   readonly #refuse: RefuseRequest | undefined
-  readonly #onEnd: () => void
-  /** Messages that were parsed before the pause took hold: at most what one read from the socket brought. */
-  #held: ReceivedFrame[] = []
   #source: AppendSource | undefined
   #queue: Promise<void> = Promise.resolve()
   #clientName = ''
@@ -80,12 +86,10 @@ export class Session implements SessionContext {
       log: Logger
       /** From 0 to 1. */
       jitter: number
-      /** Nothing more is received. */
-      onEnd: () => void
       onClosed: () => void
     },
   ) {
-    const { shard, limits, clock, metrics } = environment
+    const { shard, limits, clock, metrics, fairQueue } = environment
     const { webSocket, socket } = connection
     this.shard = shard
     this.limits = limits
@@ -95,7 +99,6 @@ export class Session implements SessionContext {
     this.#webSocket = webSocket
     this.#log = connection.log
     this.#refuse = environment.refuse
-    this.#onEnd = connection.onEnd
     this.#gate = new ReadGate(webSocket)
     this.inFlight = new InFlight({
       gate: this.#gate,
@@ -107,10 +110,35 @@ export class Session implements SessionContext {
       socket,
       gate: this.#gate,
       bytesMax: limits.outBufferBytesMax,
-      onDrain: () => this.#drained(),
+      budget: environment.replyBudget,
+      // The client took its replies: on with what it had asked meanwhile, and with stored data.
+      onDrain: () => {
+        this.inlet.resume()
+        this.#rotation.resume()
+      },
+    })
+    this.inlet = new Inlet({
+      memory: environment.frameMemory,
+      frameBytesMax: limits.frameBytesMax,
+      gate: this.#gate,
+      inFlight: this.inFlight,
+      queue: fairQueue,
+      clock,
+      isHeldBack: () => this.#outbox.isFull,
+      onFrame: (frame) => this.#receive(frame),
+      pass: (bytes) => {
+        // The library may answer: after what was answered before.
+        this.#outbox.flush()
+        socket.emit('data', bytes)
+      },
     })
     this.acks = new Acks({ outbox: this.#outbox, failpoints: environment.failpoints })
-    this.#rotation = new Rotation({ outbox: this.#outbox, budget: environment.deliveryBudget, limits })
+    this.#rotation = new Rotation({
+      outbox: this.#outbox,
+      fairQueue,
+      budget: environment.deliveryBudget,
+      limits,
+    })
     const reading = { shard, rotation: this.#rotation, clock, metrics, limits }
     this.fetches = new Fetches({ ...reading, onFail: (id, error) => this.fail(id, error) })
     this.subscriptions = new Subscriptions({
@@ -138,20 +166,14 @@ export class Session implements SessionContext {
     this.#listen(connection.onClosed)
   }
 
-  /** Takes a frame, whose release becomes this session's. */
-  receive(frame: ReceivedFrame): void {
-    if (this.#state === 'closed') frame.release()
-    else if (this.#outbox.isFull || this.#held.length > 0) this.#held.push(frame)
-    else this.#handle(frame)
-  }
-
   get isOpen(): boolean {
     return this.#state === 'open' || this.#state === 'draining'
   }
 
   /** Whether every request has been answered and every answer has left. */
   get isIdle(): boolean {
-    return this.inFlight.requests === 0 && this.acks.isEmpty && this.#outbox.waitingBytes === 0
+    const { inFlight, acks, inlet } = this
+    return inlet.isEmpty && inFlight.requests === 0 && acks.isEmpty && this.#outbox.waitingBytes === 0
   }
 
   get source(): AppendSource {
@@ -195,6 +217,7 @@ export class Session implements SessionContext {
 
   close(code: number, reason: string): void {
     if (this.#state === 'closed') return
+    this.#outbox.flush()
     this.#end()
     this.#webSocket.close(code, reason)
   }
@@ -218,7 +241,7 @@ export class Session implements SessionContext {
   #listen(onClosed: () => void): void {
     // What the intake did not take: text, fragments.
     this.#webSocket.on('message', (data: Buffer, isBinary) => {
-      if (isBinary) this.receive(new ReceivedFrame(data))
+      if (isBinary) this.#receive(new ReceivedFrame(data))
       else this.close(CLOSE.unsupportedData, 'frames are binary')
     })
     // Broken framing or an oversize message: ws has sent the close code already.
@@ -228,11 +251,17 @@ export class Session implements SessionContext {
     })
     this.#webSocket.on('close', () => {
       this.#end()
+      this.inlet.close()
       onClosed()
     })
   }
 
-  #handle(received: ReceivedFrame): void {
+  /** Takes a frame, whose release becomes this session's. */
+  #receive(received: ReceivedFrame): void {
+    if (this.#state === 'closed') {
+      received.release()
+      return
+    }
     const kept = isReleasedByHandler(received.bytes) ? received : received.owned()
     let frame: unknown[]
     try {
@@ -254,16 +283,6 @@ export class Session implements SessionContext {
       isDraining: this.#state === 'draining',
       refuse: this.#refuse,
     })
-  }
-
-  /** The client took its replies: on with what it had asked meanwhile, and with stored data. */
-  #drained(): void {
-    const held = this.#held
-    this.#held = []
-    while (held.length > 0 && !this.#outbox.isFull && this.#state !== 'closed')
-      this.#handle(held.shift() as ReceivedFrame)
-    this.#held = held
-    this.#rotation.resume()
   }
 
   #subscriptionEnded(subscriptionId: number, error: unknown): void {
@@ -299,14 +318,14 @@ export class Session implements SessionContext {
     this.#state = 'closed'
     this.#helloTimer.cancel()
     this.#heartbeat.stop()
-    for (const frame of this.#held.splice(0)) frame.release()
     this.subscriptions.closeAll()
     this.fetches.closeAll()
     this.groups.closeAll()
     this.#rotation.close()
     this.#source?.close()
     this.inFlight.close()
-    this.#onEnd()
+    this.#outbox.close()
+    this.inlet.stop()
   }
 }
 

@@ -149,7 +149,12 @@ export class Subscription implements Turn {
   }
 
   #countDemotion(source: ReadResult['source']): void {
-    if (this.#lastSource === 'cache' && source !== 'cache') this.#options.metrics.count('demotions')
+    if (this.#lastSource === 'cache' && source !== 'cache') {
+      const { metrics } = this.#options
+      metrics.count('demotions')
+      const at = { topicId: this.#topicId, partition: this.#partition, offset: this.#offset }
+      metrics.tell?.demotion?.({ ...at, source })
+    }
     this.#lastSource = source
   }
 }

@@ -11,14 +11,15 @@ import { type Failpoints, noFailpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import type { ShardFace } from '../shard/shard-face.js'
+import { ByteBudget } from './byte-budget.js'
 import { CLOSE } from './close-codes.js'
 import type { RefuseRequest } from './dispatch.js'
+import { FairQueue } from './fair-queue.js'
 import { InFlightBudget } from './flow-control.js'
 import { FrameMemory } from './frame-memory.js'
-import { Intake } from './intake.js'
+import type { Inlet } from './inlet.js'
 import type { SessionLimits } from './limits.js'
 import { readInPlace } from './raw-socket.js'
-import { DeliveryBudget } from './rotation.js'
 import { Session, type SessionEnvironment } from './session.js'
 import { refuseUpgrade } from './upgrade-refusal.js'
 
@@ -53,7 +54,6 @@ export class WebSocketFace {
   readonly #environment: SessionEnvironment
   readonly #webSockets: WebSocketServer
   readonly #sessions = new Set<Session>()
-  readonly #frameMemory: FrameMemory
   #isDraining = false
   #connectionNumber = 0
 
@@ -67,12 +67,14 @@ export class WebSocketFace {
       clock: options.clock,
       metrics,
       failpoints: options.failpoints ?? noFailpoints,
+      fairQueue: new FairQueue(options.clock),
+      frameMemory: new FrameMemory({ bytesMax: limits.inFlightTotalBytesMax }),
       inFlightBudget: new InFlightBudget(limits.inFlightTotalBytesMax),
-      deliveryBudget: new DeliveryBudget(limits.deliverTotalBytesMax),
+      deliveryBudget: new ByteBudget(limits.deliverTotalBytesMax),
+      replyBudget: new ByteBudget(limits.outBufferTotalBytesMax),
       brokerName: options.brokerName,
       refuse: options.refuse,
     }
-    this.#frameMemory = new FrameMemory({ bytesMax: limits.inFlightTotalBytesMax })
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -88,8 +90,9 @@ export class WebSocketFace {
     )
     metrics.gauge('connections', () => this.#sessions.size)
     metrics.gauge('subscriptions', () => sum(this.#sessions, (session) => session.subscriptions.count))
-    metrics.gauge('frameMemoryBytes', () => this.#frameMemory.bytesInUse)
-    metrics.gauge('inFlightBytes', () => this.#environment.inFlightBudget.bytes)
+    const { frameMemory, inFlightBudget } = this.#environment
+    metrics.gauge('frameMemoryBytes', () => frameMemory.bytesInUse)
+    metrics.gauge('inFlightBytes', () => inFlightBudget.bytes)
   }
 
   get connections(): number {
@@ -139,12 +142,12 @@ export class WebSocketFace {
       refuseUpgrade(socket, refusal)
       return
     }
-    let intake: Intake | undefined
+    let inlet: Inlet | undefined
     const takeOver = this.#options.takeOver ?? readInPlace
-    const inPlace = takeOver(socket, (bytes) => intake?.take(bytes))
+    const inPlace = takeOver(socket, (bytes) => inlet?.take(bytes))
     this.#webSockets.handleUpgrade(request, inPlace, NOTHING, (webSocket) => {
-      intake = this.#open(webSocket, inPlace)
-      if (head.length > 0) intake.take(head)
+      inlet = this.#open(webSocket, inPlace).inlet
+      if (head.length > 0) inlet.take(head)
     })
     inPlace.resume()
   }
@@ -168,27 +171,19 @@ export class WebSocketFace {
     return undefined
   }
 
-  #open(webSocket: WebSocket, socket: Socket): Intake {
-    const { log, random, metrics, limits } = this.#options
+  #open(webSocket: WebSocket, socket: Socket): Session {
+    const { log, random, metrics } = this.#options
     const { remoteAddress, remotePort } = socket
-    const intake: Intake = new Intake({
-      memory: this.#frameMemory,
-      frameBytesMax: limits.frameBytesMax,
-      onFrame: (frame) => session.receive(frame),
-      onPartial: (bytes) => session.inFlight.setPartial(bytes),
-      pass: (bytes) => socket.emit('data', bytes),
-    })
     const session: Session = new Session(this.#environment, {
       webSocket,
       socket,
       log: log.child({ connection: ++this.#connectionNumber, remote: `${remoteAddress}:${remotePort}` }),
       jitter: random.fraction(),
-      onEnd: () => intake.stop(),
       onClosed: () => this.#sessions.delete(session),
     })
     this.#sessions.add(session)
     metrics.count('connectionsOpened')
-    return intake
+    return session
   }
 }
 

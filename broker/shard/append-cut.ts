@@ -1,5 +1,6 @@
 import type { MillraceError } from '../../protocol/error-codes.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import type { WalCommand } from '../wal/command.js'
 import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
 import type { AppendCommand } from './append-command.js'
@@ -27,6 +28,8 @@ export interface AppendCutOptions {
   readonly metrics: Metrics
   /** Memory for dedup ids. */
   readonly dedupBytesMax: number
+  readonly planted?: PlantedFault | undefined
+  /** The refusal that stands for anything thrown; reports what nobody expected. */
   readonly refusalOf: (error: unknown) => MillraceError
 }
 
@@ -39,7 +42,7 @@ export class AppendCut {
   constructor(options: AppendCutOptions) {
     this.#options = options
     this.#sequencer = new Sequencer(options)
-    this.#units = new UnitSequencer({ state: options.state, sequencer: this.#sequencer })
+    this.#units = new UnitSequencer({ ...options, sequencer: this.#sequencer })
   }
 
   /** Before each cut: what the last one took is applied now. */

@@ -51,6 +51,8 @@ function entryOf(command: AppendCommand, committed: AppliedGroup['committed'], b
 function followersOf(state: ShardState, command: Command): readonly Follower[] {
   if (command.type === 'startMoved')
     return [...(state.partition(command.topicId, command.partition)?.followers ?? [])]
+  if (command.type === 'streamDeleted' || (command.type === 'streamMoved' && command.closes))
+    return [...(state.partition(command.topicId, 0)?.followers ?? [])]
   if (command.type !== 'topicDeleted') return []
   return state.topics.get(command.topicId)?.partitions.flatMap(({ followers }) => [...followers]) ?? []
 }

@@ -1,7 +1,9 @@
+import type { TopicOptions } from '../../protocol/topic-options.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import { dropCursor, dropQueue } from './apply-groups.js'
 import { dropWindow } from './apply-producers.js'
 import { answerRequest } from './apply-request.js'
+import { dropStream } from './apply-streams.js'
 import type { ChunkSealed } from './command-codec/chunks.js'
 import type { StartMoved, TopicAltered, TopicCreated, TopicDeleted } from './command-codec/topics.js'
 import { freedBy } from './retention.js'
@@ -34,7 +36,7 @@ export function alterTopic(state: ShardState, command: TopicAltered, time: numbe
     state.overlay.topics.add(topic.row)
     state.dedup.setWindow(topicId, options.dedupWindowMs)
   }
-  answerRequest(state, requestId, { time, result: { topicId, options } })
+  answerRequest(state, requestId, { time, result: { topicId, options: withoutEmpty(options) } })
 }
 
 export function deleteTopic(state: ShardState, command: TopicDeleted, time: number): void {
@@ -55,6 +57,7 @@ export function deleteTopic(state: ShardState, command: TopicDeleted, time: numb
       dropPositions(state, partition)
     }
     state.dedup.deleteTopic(topicId)
+    dropStream(state, topic)
   }
   answerRequest(state, requestId, { time, result: { topicId } })
 }
@@ -121,4 +124,9 @@ function dropChunk(state: ShardState, row: ChunkRow): void {
   }
   state.chunkReferences.delete(row.chunkId)
   state.unreferencedChunks.push({ chunkId: row.chunkId, sequence: state.applied.sequence + 1 })
+}
+
+/** An answer is kept as it is, and where it is kept there is only nil for what is not there. */
+function withoutEmpty({ publicCache, ...options }: TopicOptions): TopicOptions {
+  return publicCache === undefined ? options : { ...options, publicCache }
 }

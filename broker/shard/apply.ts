@@ -14,6 +14,7 @@ import {
 } from './apply-groups.js'
 import { advanceProducer, expireNames, expireWindows, registerProducer } from './apply-producers.js'
 import { moveQueue } from './apply-queue.js'
+import { accessStreams, createStream, moveStream, softDeleteStream } from './apply-streams.js'
 import { alterTopic, createTopic, deleteTopic, moveStart, sealChunk } from './apply-topics.js'
 import type { Answered } from './command-codec/shard.js'
 import type { Command, CommandType } from './commands.js'
@@ -88,6 +89,10 @@ const APPLY: { readonly [Type in CommandType]: Apply<Type> } = {
   cursorsDeleted: deleteCursors,
   groupDeleted: deleteGroup,
   queueMoved: moveQueue,
+  streamCreated: createStream,
+  streamMoved: moveStream,
+  streamsAccessed: accessStreams,
+  streamDeleted: softDeleteStream,
   answered: keepAnswer,
 }
 

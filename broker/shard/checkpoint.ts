@@ -146,7 +146,8 @@ export class Checkpoint {
     await this.#removeChunks(flushed.applied)
     const unneeded = Math.min(flushed.applied, flushed.replayFrom - 1)
     if (this.#isSnapshotDue(unneeded)) await this.#snapshot()
-    await wal.trim(Math.min(unneeded, this.#snapshotSequence))
+    const isHasty = this.#options.failpoints.planted === 'walRecycledTooEarly'
+    await wal.trim(isHasty ? flushed.applied : Math.min(unneeded, this.#snapshotSequence))
     if (!this.#isWalFull()) unhold('wal')
     else if (state.overlay.touched) this.#again = true
   }

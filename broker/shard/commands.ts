@@ -35,6 +35,16 @@ import {
 import { type QueueMoved, queueMoved } from './command-codec/queues.js'
 import { type Answered, answered, type ShardEpochStarted, shardEpochStarted } from './command-codec/shard.js'
 import {
+  type StreamCreated,
+  type StreamDeleted,
+  type StreamMoved,
+  type StreamsAccessed,
+  streamCreated,
+  streamDeleted,
+  streamMoved,
+  streamsAccessed,
+} from './command-codec/streams.js'
+import {
   type StartMoved,
   startMoved,
   type TopicAltered,
@@ -66,6 +76,10 @@ export const OPCODE = {
   producerAdvanced: 18,
   answered: 19,
   producerNamesExpired: 20,
+  streamCreated: 21,
+  streamMoved: 22,
+  streamsAccessed: 23,
+  streamDeleted: 24,
 } as const
 
 export type Command =
@@ -88,6 +102,10 @@ export type Command =
   | ProducerAdvanced
   | Answered
   | ProducerNamesExpired
+  | StreamCreated
+  | StreamMoved
+  | StreamsAccessed
+  | StreamDeleted
 
 export type CommandType = Command['type']
 
@@ -111,6 +129,10 @@ const CODECS: { readonly [Type in CommandType]: Codec<Extract<Command, { type: T
   producerAdvanced,
   answered,
   producerNamesExpired,
+  streamCreated,
+  streamMoved,
+  streamsAccessed,
+  streamDeleted,
 }
 
 export const COMMAND_TYPES = Object.keys(CODECS) as CommandType[]

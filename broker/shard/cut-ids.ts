@@ -2,8 +2,8 @@ import { bitmapBytes, DEDUP_ID_HASH_BYTES, type DedupIds, setBit } from '../../p
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
 import type { AppendBatch } from './batch-check.js'
-import { DedupChunk } from './dedup-chunk.js'
-import type { DedupTable } from './dedup-table.js'
+import { DedupChunk } from './dedup/chunk.js'
+import type { DedupTable } from './dedup/table.js'
 import type { ShardState } from './state.js'
 
 /** A batch with dedup ids. */
@@ -83,7 +83,8 @@ export class CutIds {
         const position = chunk.found[i]!
         if (position < 0) continue
         const index = chunk.records[i]!
-        duplicates.push({ index, ...table.place(position) })
+        const { partition, offset } = table.place(position)
+        duplicates.push({ index, partition, offset })
         setBit(omitted, index)
         isInGroup ||= table.isPending(position)
       }

@@ -1,11 +1,9 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { Clock, Timer } from '../platform/clock.js'
-import type { Metrics } from '../platform/metrics.js'
 import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
 import type { CommittedGroup, Wal } from '../wal/wal.js'
 import { AppendCommand } from './append-command.js'
-import { AppendCut, type OpenGroup } from './append-cut.js'
-import type { AppendQueue } from './append-queue.js'
+import { AppendCut, type AppendCutOptions, type OpenGroup } from './append-cut.js'
 import type { AppendBatch } from './batch-check.js'
 import { BrokerTime } from './broker-time.js'
 import type { Change, Decision } from './change.js'
@@ -13,7 +11,6 @@ import type { ChangeLog } from './change-log.js'
 import { ackClaims, claim } from './claims.js'
 import { type Command, encodeCommand } from './commands.js'
 import { type AppendAck, ackOf } from './sequencer.js'
-import type { ShardState } from './state.js'
 import type { UnitResult, WriteUnit } from './write-unit.js'
 
 export type { Change, Decision } from './change.js'
@@ -29,12 +26,9 @@ interface Group extends OpenGroup {
   readonly changes: { queued: QueuedChange; result: unknown }[]
 }
 
-export interface GroupCommitOptions {
-  readonly state: ShardState
+export interface GroupCommitOptions extends AppendCutOptions {
   readonly wal: Wal
-  readonly queue: AppendQueue
   readonly clock: Clock
-  readonly metrics: Metrics
   readonly groupBytesMax: number
   readonly proofIdleMs: number
   readonly changeLog: ChangeLog
@@ -78,6 +72,8 @@ export class GroupCommit {
   #scheduled = false
   #failed: MillraceError | undefined
   #stopping = false
+  /** The last group is written: nothing comes behind it, whoever still has something to tell. */
+  #isOver = false
   readonly #holds = new Set<string>()
   #proofTimer: Timer | undefined
   #proofDue = false
@@ -128,7 +124,7 @@ export class GroupCommit {
 
   /** Cuts a group at the end of this turn of the event loop, so that all that came in it goes together. */
   kick(): void {
-    if (this.#running || this.#scheduled) return
+    if (this.#running || this.#scheduled || this.#isOver) return
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
@@ -144,14 +140,20 @@ export class GroupCommit {
     try {
       for (group = this.#cut(); group !== undefined; group = this.#cut()) {
         const startedMs = performance.now()
-        const writing = this.#options.wal.commit({ commands: group.walCommands, time: group.time })
+        const cut = group
+        let applied: AppliedGroup | undefined
+        const begun = (committed: CommittedGroup): void => {
+          applied = this.#apply(cut, committed)
+          this.#options.applied(applied)
+        }
+        const writing = this.#options.wal.commit({ commands: group.walCommands, time: group.time, begun })
         // It is awaited below, unless what comes first throws.
         writing.catch(() => {})
         if (before !== undefined) this.#acknowledge(before.group, before.applied)
         before = undefined
         const committed = await writing
         this.#learnBandwidth(committed.bytes, performance.now() - startedMs)
-        before = { group, applied: this.#apply(group, committed) }
+        before = { group, applied: applied ?? this.#apply(group, committed) }
       }
       if (before !== undefined) this.#acknowledge(before.group, before.applied)
     } catch (error) {
@@ -177,7 +179,7 @@ export class GroupCommit {
   }
 
   #cut(): Group | undefined {
-    if (this.#failed !== undefined) return undefined
+    if (this.#failed !== undefined || this.#isOver) return undefined
     const group: Group = {
       time: this.time(),
       walCommands: [],
@@ -258,6 +260,8 @@ export class GroupCommit {
       bytes += command.byteLength + DIRECTORY_ROW_BYTES
     }
     group.changes.push({ queued: item, result: resultOf(result, acks) })
+    const isHasty = this.#options.planted === 'cursorBeforeDurable' && commands[0]?.type === 'cursorsMoved'
+    if (isHasty) item.resolve(result)
     return bytes
   }
 
@@ -372,6 +376,7 @@ export class GroupCommit {
         this.#proofDue = true
         await this.#idle()
       }
+      this.#isOver = true
       this.#cancelProof()
     }
   }

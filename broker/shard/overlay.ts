@@ -9,6 +9,9 @@ import type {
   ProducerNameRow,
   ProducerRow,
   RequestRow,
+  StreamProducerKey,
+  StreamProducerRow,
+  StreamRow,
   TopicRow,
 } from '../manifest/rows.js'
 import type { QueueState } from './queue-state.js'
@@ -37,6 +40,8 @@ export class Overlay {
   readonly #queues = new Map<QueueState, number>()
   #queueBytes = 0
   readonly answers = new Set<AnswerRow>()
+  readonly streams = new Set<{ readonly row: StreamRow }>()
+  readonly streamProducers = new Set<StreamProducerRow>()
 
   readonly deletedTopics: TopicRow[] = []
   readonly deletedPartitions: { topicId: TopicId; partition: number }[] = []
@@ -48,6 +53,8 @@ export class Overlay {
   readonly deletedCursors: CursorKey[] = []
   readonly deletedQueues: CursorKey[] = []
   readonly deletedAnswers: { requestId: RequestId }[] = []
+  readonly deletedStreams: { topicId: TopicId }[] = []
+  readonly deletedStreamProducers: StreamProducerKey[] = []
 
   /** Groups were applied since the last flush, even if they changed no row. */
   touched = false
@@ -86,6 +93,8 @@ export class Overlay {
     this.groups,
     this.cursors,
     this.answers,
+    this.streams,
+    this.streamProducers,
   ]
 
   readonly #lists: readonly unknown[][] = [
@@ -99,6 +108,8 @@ export class Overlay {
     this.deletedCursors,
     this.deletedQueues,
     this.deletedAnswers,
+    this.deletedStreams,
+    this.deletedStreamProducers,
   ]
 
   clear(): void {

@@ -7,6 +7,8 @@ import type { Metrics } from '../platform/metrics.js'
 import { entryFault } from '../wal/command.js'
 import type { SegmentFiles } from '../wal/segment-files.js'
 import type { Slab, SlabPool } from '../wal/slab.js'
+import { DiskReads } from './disk-reads.js'
+import { readMemory } from './read-memory.js'
 import type { PartitionState, ShardState } from './state.js'
 import type { TailEntry } from './tail.js'
 
@@ -42,11 +44,18 @@ export interface PartitionReaderOptions {
 /** Bytes of other partitions that one WAL read may carry along rather than be split. */
 const GAP_BYTES_MAX = 32 * 1024
 
+/** Of the eight threads that libuv has in a broker. */
+const DISK_READS_MAX = 3
+/** While others wait, none brings more at once: what it brings is checked and sent in one go. */
+const BUSY_READ_BYTES_MAX = 256 * 1024
+
 const nothing = (): void => {}
 
 /** Reads partitions: from the tail cache, else the WAL, else a chunk. Nothing beyond the durable end. */
 export class PartitionReader {
   readonly #options: PartitionReaderOptions
+  readonly #diskReads = new DiskReads({ max: DISK_READS_MAX })
+  readonly #takeMemory = readMemory()
 
   constructor(options: PartitionReaderOptions) {
     this.#options = options
@@ -69,6 +78,10 @@ export class PartitionReader {
       return this.#readWal(partition, index, request)
     }
     return this.#readChunk(partition, request)
+  }
+
+  #bytesMax({ maxBytes }: ReadRequest): number {
+    return this.#diskReads.isBusy ? Math.min(maxBytes, BUSY_READ_BYTES_MAX) : maxBytes
   }
 
   #checkBounds({ startOffset, endOffset }: PartitionState, offset: number): void {
@@ -122,6 +135,12 @@ export class PartitionReader {
     }
     closeRun()
     metrics.count('cacheHits')
+    const { topicId, partition: number } = partition
+    metrics.tell?.cacheHit?.({
+      topicId,
+      partition: number,
+      offset: partition.tail.at(index)?.baseOffset ?? 0,
+    })
     return {
       ...this.#result(partition, buffers, nextOffset),
       source: 'cache',
@@ -133,7 +152,7 @@ export class PartitionReader {
 
   async #readWal(partition: PartitionState, index: number, request: ReadRequest): Promise<ReadResult> {
     const { metrics, segments, slabs } = this.#options
-    const run = walRun(partition, index, request.maxBytes)
+    const run = walRun(partition, index, this.#bytesMax(request))
     const first = run[0] as TailEntry
     const last = run.at(-1) as TailEntry
     const length = last.position + last.bytes - first.position
@@ -146,8 +165,10 @@ export class PartitionReader {
     const bytes = slab.buffer.subarray(0, length)
     metrics.count('cacheMisses')
     metrics.count('walReads')
+    const { topicId, offset } = request
+    metrics.tell?.cacheMiss?.({ topicId, partition: request.partition, offset, source: 'wal' })
     try {
-      const read = await segments.read(first.segment, bytes, first.position)
+      const read = await this.#diskReads.run(() => segments.read(first.segment, bytes, first.position))
       if (read === undefined) {
         release()
         // Segments go once all is sealed, and then the tail no longer has the entry; or the WAL was closed under it.
@@ -174,19 +195,22 @@ export class PartitionReader {
     if (row === undefined)
       throw new MillraceError('CORRUPT_DATA', { message: `no chunk holds offset ${request.offset}` })
     metrics.count('cacheMisses')
-    const { topicId, maxBytes } = request
+    const { topicId } = request
+    const maxBytes = this.#bytesMax(request)
+    metrics.tell?.cacheMiss?.({
+      ...{ topicId, partition: request.partition, offset: request.offset },
+      source: 'chunk',
+    })
     try {
-      const { buffers, nextOffset } = await chunks.read({
-        chunkId: row.chunkId,
-        topicId,
-        partition: request.partition,
-        section: row.section,
-        offset: Math.max(request.offset, row.section.baseOffset),
-        maxBytes,
-      })
+      const address = { chunkId: row.chunkId, topicId, partition: request.partition, section: row.section }
+      const offset = Math.max(request.offset, row.section.baseOffset)
+      const takeMemory = this.#takeMemory
+      const { buffers, nextOffset, release } = await this.#diskReads.run(() =>
+        chunks.read({ ...address, offset, maxBytes, takeMemory }),
+      )
       // Nothing but a gap up to the end of the section: no records is the answer at the durable end alone.
       if (buffers.length === 0) return await this.read({ ...request, offset: nextOffset })
-      return { ...this.#result(partition, buffers, nextOffset), source: 'chunk', release: nothing }
+      return { ...this.#result(partition, buffers, nextOffset), source: 'chunk', release }
     } catch (error) {
       // A deletion took the chunk with it: say that, not that a file is missing.
       this.#checkBounds(this.partition(request), request.offset)
@@ -214,7 +238,7 @@ export class PartitionReader {
 }
 
 /** A disk that cannot be read, or no file that can be opened: it may be better the next time. */
-function typed(error: unknown): unknown {
+export function typed(error: unknown): unknown {
   if (!(error instanceof DiskError)) return error
   const message = `reading from disk failed: ${error.message}`
   return new MillraceError('STORAGE_FAILED', { message, outcome: 'notWritten', cause: error })
@@ -240,7 +264,7 @@ function walRun(partition: PartitionState, index: number, maxBytes: number): Tai
 }
 
 /** The chunk that holds `offset`, or the next one after a gap. */
-function chunkIndex(partition: PartitionState, offset: number): number {
+export function chunkIndex(partition: PartitionState, offset: number): number {
   let low = 0
   let high = partition.chunks.length
   while (low < high) {

@@ -5,6 +5,7 @@ import { Manifest } from '../manifest/manifest.js'
 import { withPages } from '../manifest/page-file.js'
 import type { Store } from '../manifest/store.js'
 import type { Disk } from '../platform/disk.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import type { Random } from '../platform/random.js'
 import { WalCorruption } from '../wal/corruption.js'
 import type { WalIdentity } from '../wal/position.js'
@@ -57,7 +58,8 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const identity = await readIdentity(disk, layout)
   if (identity === undefined) return await createNew(options, manifest, contents.shard !== undefined)
 
-  const replayed = await replay({ disk, layout, identity, contents })
+  const { planted } = options.walOptions.failpoints
+  const replayed = await replay({ disk, layout, identity, contents, planted })
   const { state, scan } = replayed
   const strays = await strayChunks(disk, layout, state)
   await removeCleanStop(disk, layout)
@@ -105,6 +107,7 @@ export async function replay(options: {
   layout: Layout
   identity: WalIdentity
   contents: ReturnType<Manifest['load']>
+  planted?: PlantedFault | undefined
 }): Promise<{
   state: ShardState
   scan: ScanResult
@@ -112,7 +115,7 @@ export async function replay(options: {
   groups: number
   noWal: () => never
 }> {
-  const { disk, layout, identity, contents } = options
+  const { disk, layout, identity, contents, planted } = options
   const { shard } = contents
   if (shard !== undefined && (shard.clusterId !== identity.clusterId || shard.walId !== identity.walId)) {
     throw corrupt(layout.manifest, 'the manifest belongs to another data directory')
@@ -129,9 +132,10 @@ export async function replay(options: {
     directory: layout.wal,
     identity,
     from: shard?.replayFrom ?? 1,
+    planted,
     visit: (group) => {
       groups++
-      replayGroup(state, group)
+      replayGroup(state, group, planted)
     },
   })
   const noWal = (): never => {

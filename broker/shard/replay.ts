@@ -5,6 +5,7 @@
 
 import { readEntryHeader } from '../../protocol/entry.js'
 import { entrySection } from '../../protocol/entry-section.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import { WalCorruption } from '../wal/corruption.js'
 import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
@@ -14,7 +15,7 @@ import { decodeCommand, OPCODE } from './commands.js'
 import type { PartitionState, ShardState } from './state.js'
 
 /** Takes in one group, in sequence. Throws WalCorruption when it cannot follow what the state holds. */
-export function replayGroup(state: ShardState, group: ScannedGroup): void {
+export function replayGroup(state: ShardState, group: ScannedGroup, planted?: PlantedFault): void {
   const { header } = group
   const isNew = header.sequence > state.applied.sequence
   if (isNew && header.sequence !== state.applied.sequence + 1) {
@@ -26,7 +27,7 @@ export function replayGroup(state: ShardState, group: ScannedGroup): void {
   if (isNew) beginGroup(state, header.time)
   for (const row of group.rows) {
     try {
-      if (row.opcode === OPCODE.append) replayAppend(state, group, row, isNew)
+      if (row.opcode === OPCODE.append) replayAppend(state, group, row, { isNew, planted })
       else if (isNew) {
         const body = group.bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
         applyCommand(state, decodeCommand(row.opcode, body), header.time)
@@ -42,13 +43,19 @@ export function replayGroup(state: ShardState, group: ScannedGroup): void {
   state.overlay.touched = true
 }
 
-function replayAppend(state: ShardState, group: ScannedGroup, row: DirectoryRow, isNew: boolean): void {
+function replayAppend(
+  state: ShardState,
+  group: ScannedGroup,
+  row: DirectoryRow,
+  { isNew, planted }: { isNew: boolean; planted: PlantedFault | undefined },
+): void {
   const partition = state.partition(row.topicId, row.partition)
   // Its topic was deleted later, or before the manifest's state.
   if (partition === undefined) return
   const header = readEntryHeader(group.bytes, row.byteStart)
   if (isNew) {
-    const section = header.sectionBytes === 0 ? undefined : entrySection(group.bytes, header, row.byteStart)
+    const hasIds = header.sectionBytes > 0 && planted !== 'dedupApartFromData'
+    const section = hasIds ? entrySection(group.bytes, header, row.byteStart) : undefined
     applyAppend(state, partition, header, section)
     partition.assignedEnd = partition.endOffset
   }

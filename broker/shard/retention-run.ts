@@ -4,6 +4,7 @@ import type { Change } from './group-commit.js'
 import { deletes, dueIn, slowestOf } from './retention.js'
 import { type ChunksDeleted, retentionChange } from './start-changes.js'
 import type { PartitionState, ShardState } from './state.js'
+import { countTruncation } from './truncation.js'
 
 export interface RetentionOptions {
   readonly state: ShardState
@@ -54,20 +55,25 @@ export class Retention {
   #isDue(partition: PartitionState, now: number): boolean {
     const options = this.#options.state.topics.get(partition.topicId)?.row.options
     if (options === undefined || !deletes(options)) return false
-    return (
-      dueIn(partition, { options, slowest: slowestOf(partition.cursors), now, chunksMax: 1 }) !== undefined
-    )
+    const isBlind = this.#options.failpoints.planted === 'truncationIgnoresCursors'
+    const slowest = isBlind ? Infinity : slowestOf(partition.cursors)
+    return dueIn(partition, { options, slowest, now, chunksMax: 1 }) !== undefined
   }
 
   /** How many chunks went. */
   async #delete(partition: PartitionState, chunksMax: number): Promise<number> {
-    const { state, metrics, submit } = this.#options
+    const { state, metrics, failpoints, submit } = this.#options
     const name = state.topics.get(partition.topicId)?.row.name ?? ''
-    const done = await submit(retentionChange(state, partition, chunksMax))
+    const done = await submit(retentionChange(state, partition, chunksMax, failpoints.planted))
     if (done === undefined) return 0
     metrics.count('retentionDeletions')
     metrics.count('retentionRecords', done.records)
     metrics.count('retentionBytes', done.bytes)
+    const { reason, startOffset, records, bytes } = done
+    countTruncation(metrics, {
+      ...{ topic: name, partition: partition.partition, reason },
+      ...{ startOffset, records, bytes },
+    })
     this.#tellPassed(`partition ${partition.partition} of topic "${name}"`, done)
     return done.chunks
   }

@@ -2,6 +2,7 @@ import { entryBytes, readEntryHeader } from '../../protocol/entry.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { ClusterId } from '../../protocol/ids.js'
 import { ChunkWriter } from '../chunks/chunk-writer.js'
+import { chunkFileName } from '../chunks/format.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import { type DirectPieces, directPieces } from '../platform/direct-writer.js'
@@ -90,7 +91,9 @@ export class Sealer {
 
   #isFull({ tail, sealedEnd }: PartitionState): boolean {
     if (tail.unsealedBytes >= this.#options.chunkBytes) return true
-    return tail.length >= UNSEALED_ENTRIES_MAX && tail.length - tail.indexOf(sealedEnd) >= UNSEALED_ENTRIES_MAX
+    return (
+      tail.length >= UNSEALED_ENTRIES_MAX && tail.length - tail.indexOf(sealedEnd) >= UNSEALED_ENTRIES_MAX
+    )
   }
 
   /** The first WAL group that holds anything unsealed; undefined when all is in chunks. */
@@ -133,7 +136,9 @@ export class Sealer {
       // They are as due as before, and behind the others: one that cannot be sealed does not keep them all.
       for (const partition of job) this.grown(partition)
       this.#pausedUntilMs = this.#options.clock.monotonic() + RETRY_MS
-      if (!this.#stopped) this.#options.failed(error)
+      if (this.#stopped) return
+      this.#options.metrics.count('sealFailures')
+      this.#options.failed(error)
     }
   }
 
@@ -233,7 +238,11 @@ export class Sealer {
     }
     metrics.count('chunksSealed')
     metrics.count('sealedBytes', bytes)
-    metrics.observe('sealMs', performance.now() - startedMs)
+    const ms = performance.now() - startedMs
+    metrics.observe('sealMs', ms)
+    const records = rows.reduce((sum, { section }) => sum + section.recordCount, 0)
+    const chunk = chunkFileName(chunkId)
+    metrics.tell?.seal?.({ chunk, partitions: rows.length, records, bytes, ms: Math.round(ms) })
     sealed(job)
   }
 

@@ -4,6 +4,7 @@ import { writeSection } from '../../protocol/entry-section.js'
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
 import type { ProducerBatch } from '../manifest/rows.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import { AppendCommand } from './append-command.js'
 import type { AppendBatch } from './batch-check.js'
 import type { ProducerAdvanced } from './command-codec/producers.js'
@@ -66,11 +67,17 @@ export class Sequencer {
   readonly ids: CutIds
   readonly #memory = new CutMemory()
   readonly #state: ShardState
+  readonly #planted: PlantedFault | undefined
   readonly #pending = new Map<PartitionState, Map<number, Pending>>()
 
   /** `dedupBytesMax`: memory for dedup ids. */
-  constructor({ state, dedupBytesMax }: { state: ShardState; dedupBytesMax: number }) {
+  constructor({
+    state,
+    dedupBytesMax,
+    planted,
+  }: { state: ShardState; dedupBytesMax: number; planted?: PlantedFault | undefined }) {
     this.#state = state
+    this.#planted = planted
     this.ids = new CutIds({ state, bytesMax: dedupBytesMax })
   }
 
@@ -99,11 +106,12 @@ export class Sequencer {
     return writeSection({ ids: dedupIds, omitted }, this.#memory.take)
   }
 
-  /** Where a batch from outside goes. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY. */
+  /** Where a batch from outside goes. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, STREAM_CLOSED, STREAM_DELETED. */
   target({ topicId, partition: number }: AppendBatch): PartitionState {
     const topic = this.#state.topics.get(topicId)
     if (topic === undefined || topic.deleting) throw new MillraceError('UNKNOWN_TOPIC')
     if (topic.row.internal) throw new MillraceError('TOPIC_READ_ONLY')
+    topic.stream?.refuseRecords()
     const partition = topic.partitions[number]
     if (partition === undefined) throw new MillraceError('UNKNOWN_PARTITION')
     return partition
@@ -243,7 +251,8 @@ export class Sequencer {
       })
     }
     const current = this.#state.producerNamesById.get(producerId)?.producerEpoch ?? 0
-    if (producerEpoch < current) throw new MillraceError('PRODUCER_FENCED')
+    if (producerEpoch < current && this.#planted !== 'staleProducerAccepted')
+      throw new MillraceError('PRODUCER_FENCED')
     if (producerEpoch > current) {
       throw new MillraceError('UNKNOWN_PRODUCER', {
         message: `producer id ${producerId} has epoch ${current}, not ${producerEpoch}`,

@@ -1,13 +1,27 @@
 import type { Encoding } from '../../protocol/encodings.js'
 import type { MillraceError } from '../../protocol/error-codes.js'
-import type { ClusterId, MemberId, RequestId, TopicId } from '../../protocol/ids.js'
+import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
 import type { TopicOptions, TopicOptionsPatch } from '../../protocol/topic-options.js'
 import type { AppendBatch } from './append-batch.js'
 import type { AppendAck } from './sequencer.js'
-import type { RecordsDeleted } from './topic-requests.js'
-import type { UnitResult } from './write-unit.js'
+import type { StreamWrite, StreamWritten } from './stream-write.js'
+import type { AlterTopicArgs, DeleteBeforeArgs, RecordsDeleted, TopicInfo } from './topic-requests.js'
+import type { CursorAck, JobAck, UnitResult, WriteUnit } from './write-unit.js'
 
-export type { AppendAck, AppendBatch, RecordsDeleted, UnitResult }
+export type {
+  AlterTopicArgs,
+  AppendAck,
+  AppendBatch,
+  CursorAck,
+  DeleteBeforeArgs,
+  JobAck,
+  RecordsDeleted,
+  StreamWrite,
+  StreamWritten,
+  TopicInfo,
+  UnitResult,
+  WriteUnit,
+}
 
 /**
  * What sessions and HTTP routes need of a shard, and all they know of it. The shard of this process satisfies it; so may one that
@@ -54,19 +68,6 @@ export interface Bounds {
   readonly durableEnd: number
 }
 
-export interface TopicInfo {
-  readonly topicId: TopicId
-  readonly name: string
-  readonly partitions: number
-  readonly keyEncoding: Encoding
-  readonly valueEncoding: Encoding
-  /** Broker time, milliseconds. */
-  readonly createdAt: number
-  readonly options: TopicOptions
-  /** The broker's own: nobody else writes to it, alters or deletes it. */
-  readonly internal: boolean
-}
-
 export interface CreateTopicArgs {
   readonly requestId: RequestId
   readonly name: string
@@ -78,48 +79,9 @@ export interface CreateTopicArgs {
   readonly options?: TopicOptionsPatch | undefined
 }
 
-export interface AlterTopicArgs {
-  readonly requestId: RequestId
-  readonly name: string
-  readonly options: TopicOptionsPatch
-  /** Names of options, as they came from outside. */
-  readonly clear: readonly string[]
-}
-
-export interface DeleteBeforeArgs extends PartitionOf {
-  readonly requestId: RequestId
-  /** Records below it go; 2^53 - 1 is the durable end. */
-  readonly offset: number
-}
-
 export interface ProducerIdentity {
   readonly producerId: number
   readonly producerEpoch: number
-}
-
-/** Batches and acks that are written all together or not at all; the batches have no producer. */
-export interface WriteUnit {
-  readonly requestId: RequestId
-  readonly writes: readonly AppendBatch[]
-  readonly acks: readonly (CursorAck | JobAck)[]
-}
-
-interface MemberOf {
-  readonly groupId: number
-  readonly memberId: MemberId
-}
-
-/** A member of a consumer group acknowledges everything below `offset`. */
-export interface CursorAck extends PartitionOf, MemberOf {
-  /** Of the assignment that it has the partition from. */
-  readonly epoch: number
-  readonly offset: number
-}
-
-/** A member of a work queue has done jobs that it holds a lease on. */
-export interface JobAck extends PartitionOf, MemberOf {
-  readonly leaseId: number
-  readonly ranges: readonly { readonly from: number; readonly to: number }[]
 }
 
 export interface AppendSource {

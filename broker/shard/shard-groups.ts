@@ -1,6 +1,7 @@
 import { type ErrorCode, MillraceError } from '../../protocol/error-codes.js'
 import type { RequestId, TopicId } from '../../protocol/ids.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import { liveGroup, ownedCursor } from './ack-check.js'
 import { claim, groupClaim, groupNameClaim, NUMBER_OF_CURSORS, queueClaim } from './claims.js'
 import type { CursorAssigned, CursorMove, CursorsDeleted, GroupCreated } from './command-codec/groups.js'
@@ -43,6 +44,7 @@ export interface ShardGroupsOptions {
   readonly state: ShardState
   readonly limits: GroupLimits
   readonly metrics: Metrics
+  readonly planted?: PlantedFault | undefined
   readonly submit: <T>(change: Change<T>) => Promise<T>
 }
 
@@ -172,7 +174,7 @@ export class ShardGroups {
   #ackOne(ack: CursorAck, moves: Map<PartitionKeyText, CursorMove>): ErrorCode | null {
     let cursor: CursorState
     try {
-      cursor = ownedCursor(this.#state, ack)
+      cursor = ownedCursor(this.#state, ack, this.#options.planted)
     } catch (error) {
       if (error instanceof MillraceError) return error.code
       throw error
@@ -308,7 +310,7 @@ export class ShardGroups {
         throw new MillraceError('ILLEGAL_ARGUMENT', {
           message: 'the request id was used for another request',
         })
-      const cursor = ownedCursor(state, ack)
+      const cursor = ownedCursor(state, ack, this.#options.planted)
       if (ack.offset <= cursor.cutOffset) throw new MillraceError('ALREADY_ACKED')
       const { assignedEnd } = knownPartition(state, letter)
       cursor.cutOffset = ack.offset

@@ -1,19 +1,21 @@
 import { hexFromBytes, type RequestId, type TopicId } from '../../protocol/ids.js'
 import {
   DEFAULT_TOPIC_OPTIONS,
+  EMPTY_TOPIC_OPTIONS_PATCH,
   TOPIC_OPTION_NAMES,
   type TopicOptions,
-  type TopicOptionsPatch,
 } from '../../protocol/topic-options.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import { CHANGES_TOPIC } from './change-events.js'
 import type { Command } from './commands.js'
 import type { Change } from './group-commit.js'
+import { ShardStreams, type ShardStreamsOptions } from './shard-streams.js'
 import { deleteBeforeChange } from './start-changes.js'
 import type { ShardState } from './state.js'
 import { alterTopicChange, createTopicChange, deleteTopicChange, type NewTopic } from './topic-changes.js'
-import type { Deletion, RecordsDeleted, Topic, TopicAlteration } from './topic-requests.js'
+import type { AlterTopicArgs, DeleteBeforeArgs, RecordsDeleted, TopicInfo } from './topic-requests.js'
+import { countTruncation } from './truncation.js'
 
 export interface ShardTopicsOptions {
   readonly state: ShardState
@@ -27,8 +29,6 @@ export interface ShardTopicsOptions {
   readonly submit: <T>(change: Change<T>) => Promise<T>
 }
 
-const NO_PATCH = Object.fromEntries(TOPIC_OPTION_NAMES.map((name) => [name, null])) as TopicOptionsPatch
-
 /** The topics of a shard: what there is, and the changes that requests make. */
 export class ShardTopics {
   readonly #options: ShardTopicsOptions
@@ -39,20 +39,25 @@ export class ShardTopics {
     this.#options = options
   }
 
-  byId(topicId: TopicId): Topic | undefined {
+  byId(topicId: TopicId): TopicInfo | undefined {
     return this.#options.state.topics.get(topicId)?.row
   }
 
-  named(name: string): Topic | undefined {
+  named(name: string): TopicInfo | undefined {
     return this.#options.state.topicsByName.get(name)?.row
   }
 
   /** Up to `limit` topics in the order of their names, after `after`; the broker's own come last. */
-  after(after: string | null, limit: number): Topic[] {
+  after(after: string | null, limit: number): TopicInfo[] {
     this.#names ??= [...this.#options.state.topicsByName.keys()].sort(inListingOrder)
     const names = this.#names
     const first = after === null ? 0 : names.findIndex((name) => inListingOrder(name, after) > 0)
-    return first === -1 ? [] : names.slice(first, first + limit).map((name) => this.named(name) as Topic)
+    return first === -1 ? [] : names.slice(first, first + limit).map((name) => this.named(name) as TopicInfo)
+  }
+
+  /** The streams among them. */
+  openStreams(surroundings: Pick<ShardStreamsOptions, 'clock' | 'time' | 'warn'>): ShardStreams {
+    return new ShardStreams({ ...this.#options, ...surroundings })
   }
 
   /** These commands were applied. */
@@ -61,28 +66,30 @@ export class ShardTopics {
       if (type === 'topicCreated' || type === 'topicDeleted') this.#names = undefined
   }
 
-  create(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
+  create(topic: NewTopic): Promise<{ topic: TopicInfo; created: boolean }> {
     const { state, submit } = this.#options
     return submit(createTopicChange(state, topic, this.#options))
   }
 
   delete(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }> {
-    const { state, submit } = this.#options
-    return submit(deleteTopicChange(state, args))
+    const { state, random, submit } = this.#options
+    return submit(deleteTopicChange(state, args, random))
   }
 
-  alter(args: TopicAlteration): Promise<{ options: TopicOptions }> {
+  alter(args: AlterTopicArgs): Promise<{ options: TopicOptions }> {
     const { state, submit } = this.#options
     return submit(alterTopicChange(state, args))
   }
 
-  async deleteBefore(args: Deletion): Promise<RecordsDeleted> {
+  async deleteBefore(args: DeleteBeforeArgs): Promise<RecordsDeleted> {
     const { state, metrics, submit } = this.#options
+    const { topicId, partition } = args
+    const before = state.partition(topicId, partition)?.startOffset ?? 0
     const deleted = await submit(deleteBeforeChange(state, args))
-    if (deleted.records > 0) {
-      metrics.count('retentionDeletions')
-      metrics.count('retentionRecords', deleted.records)
-      metrics.count('retentionBytes', deleted.bytes)
+    // A retry gets the first answer, and deletes nothing.
+    if (deleted.startOffset > before) {
+      const topic = state.topics.get(topicId)?.row.name ?? topicId
+      countTruncation(metrics, { topic, partition, reason: 'request', ...deleted })
     }
     return deleted
   }
@@ -91,7 +98,7 @@ export class ShardTopics {
   async ensureChangesTopic(): Promise<void> {
     const { state, random, limits, submit } = this.#options
     if (limits.changesBytesMax === 0) return
-    const options = { ...NO_PATCH, untilAcked: true, maxBytes: limits.changesBytesMax }
+    const options = { ...EMPTY_TOPIC_OPTIONS_PATCH, untilAcked: true, maxBytes: limits.changesBytesMax }
     const requestId = hexFromBytes(random.bytes(16)) as RequestId
     const known = this.named(CHANGES_TOPIC)
     if (known === undefined) {

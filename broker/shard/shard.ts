@@ -23,17 +23,18 @@ import { ProducerIds } from './producer-ids.js'
 import { PartitionReader, type ReadRequest, type ReadResult } from './read.js'
 import { type Recovered, type RecoveryReport, recover } from './recover.js'
 import { Sealer } from './seal.js'
+import { SealedChunks } from './sealed-chunks.js'
 import { ShardGroups } from './shard-groups.js'
 import type { ShardLimits } from './shard-limits.js'
 import { ShardTopics } from './shard-topics.js'
 import type { ShardState } from './state.js'
 import { TailCache } from './tail-cache.js'
 import type { NewTopic } from './topic-changes.js'
-import type { Deletion, RecordsDeleted, Topic, TopicAlteration } from './topic-requests.js'
+import type { AlterTopicArgs, DeleteBeforeArgs, RecordsDeleted, TopicInfo } from './topic-requests.js'
 import { keptAnswer } from './unit-answer.js'
 
 export type { ShardLimits } from './shard-limits.js'
-export type { Topic } from './topic-requests.js'
+export type { TopicInfo } from './topic-requests.js'
 
 export interface ShardOptions {
   readonly directory: string
@@ -58,6 +59,8 @@ const INDEX_CACHE_BYTES = 16 * 1024 * 1024
 export class Shard {
   readonly report: RecoveryReport
   readonly groups: ShardGroups
+  readonly sealed: SealedChunks
+  readonly topics: ShardTopics
   readonly #options: ShardOptions
   readonly #layout: Layout
   readonly #recovered: Recovered
@@ -72,7 +75,6 @@ export class Shard {
   readonly #checkpoint: Checkpoint
   readonly #producerIds: ProducerIds
   readonly #changeLog: ChangeLog
-  readonly #topics: ShardTopics
   readonly #housekeeping: Housekeeping
   #failed = false
   #closing: Promise<void> | undefined
@@ -86,7 +88,7 @@ export class Shard {
     this.#recovered = recovered
     this.#state = state
     this.#slabs = slabs
-    this.#cache = new TailCache({ pool: slabs, bytesMax: limits.tailCacheBytes })
+    this.#cache = new TailCache({ pool: slabs, bytesMax: limits.tailCacheBytes, metrics })
     this.#chunks = new ChunkFiles({
       disk,
       directory: layout.chunks,
@@ -94,8 +96,10 @@ export class Shard {
       openFilesMax: OPEN_CHUNKS_MAX,
       indexCacheBytesMax: INDEX_CACHE_BYTES,
       metrics,
+      failpoints,
     })
     this.#reader = new PartitionReader({ state, segments: wal.files, chunks: this.#chunks, slabs, metrics })
+    this.sealed = new SealedChunks({ reader: this.#reader, files: this.#chunks })
     this.#queue = new AppendQueue({
       clock,
       metrics,
@@ -105,7 +109,7 @@ export class Shard {
       refuse: () => this.#housekeeping.watermark.refuseIfFull(),
       encodingsOf: (batch) => {
         this.#reader.partition(batch)
-        return (this.#state.topics.get(batch.topicId) as { row: Topic }).row
+        return (this.#state.topics.get(batch.topicId) as { row: TopicInfo }).row
       },
       answerOf: (unit) => keptAnswer(state.answers, unit),
       submitAcks: (unit) => this.#commit.submitAcks(unit),
@@ -123,6 +127,7 @@ export class Shard {
       proofIdleMs: limits.proofIdleMs,
       changeLog: this.#changeLog,
       dedupBytesMax: limits.dedupBytesMax,
+      planted: failpoints.planted,
       apply: (group) => this.#apply(group),
       applied: wakeFollowers,
       refusalOf: (error) => this.#refusalOf(error),
@@ -171,8 +176,8 @@ export class Shard {
       failed: (error) => options.onWarning('sealing a chunk failed; it is tried again', error),
     })
     const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)
-    this.groups = new ShardGroups({ state, submit, limits, metrics })
-    this.#topics = new ShardTopics({ state, random: options.random, metrics, limits, submit })
+    this.groups = new ShardGroups({ state, submit, limits, metrics, planted: failpoints.planted })
+    this.topics = new ShardTopics({ state, random: options.random, metrics, limits, submit })
     this.#housekeeping = new Housekeeping({
       state,
       disk,
@@ -225,10 +230,8 @@ export class Shard {
 
   async #start(): Promise<void> {
     const { state, wal } = this.#recovered
-    for (const topic of state.topics.values()) {
-      for (const partition of topic.partitions)
-        if (partition.tail.unsealedBytes > 0) this.#sealer.grown(partition)
-    }
+    for (const { partitions } of state.topics.values())
+      for (const partition of partitions) if (partition.tail.unsealedBytes > 0) this.#sealer.grown(partition)
     const { clusterId } = state
     const shardEpoch = state.shardEpoch + 1
     await this.#commit.submit({
@@ -236,7 +239,7 @@ export class Shard {
     })
     await this.#checkpoint.start()
     this.#sealer.start()
-    await this.#topics.ensureChangesTopic()
+    await this.topics.ensureChangesTopic()
     await this.#housekeeping.start()
     const { metrics } = this.#options
     metrics.gauge('walBacklogBytes', () => this.#queue.backlogBytes)
@@ -264,37 +267,37 @@ export class Shard {
     return this.#commit.time()
   }
 
-  topic(topicId: TopicId): Topic | undefined {
-    return this.#topics.byId(topicId)
+  topic(topicId: TopicId): TopicInfo | undefined {
+    return this.topics.byId(topicId)
   }
 
-  topicNamed(name: string): Topic | undefined {
-    return this.#topics.named(name)
+  topicNamed(name: string): TopicInfo | undefined {
+    return this.topics.named(name)
   }
 
   /** Up to `limit` topics in the order of their names, after `after`; the broker's own come last. */
-  topicsAfter(after: string | null, limit: number): Topic[] {
-    return this.#topics.after(after, limit)
+  topicsAfter(after: string | null, limit: number): TopicInfo[] {
+    return this.topics.after(after, limit)
   }
 
   /** Throws ILLEGAL_TOPIC_NAME, ILLEGAL_ARGUMENT, TOPIC_EXISTS, LIMIT_REACHED. */
-  createTopic(topic: NewTopic): Promise<{ topic: Topic; created: boolean }> {
-    return this.#topics.create(topic)
+  createTopic(topic: NewTopic): Promise<{ topic: TopicInfo; created: boolean }> {
+    return this.topics.create(topic)
   }
 
   /** Throws UNKNOWN_TOPIC, TOPIC_READ_ONLY. */
   deleteTopic(args: { requestId: RequestId; name: string }): Promise<{ topicId: TopicId }> {
-    return this.#topics.delete(args)
+    return this.topics.delete(args)
   }
 
   /** Throws UNKNOWN_TOPIC, TOPIC_READ_ONLY, ILLEGAL_ARGUMENT. */
-  alterTopic(args: TopicAlteration): Promise<{ options: TopicOptions }> {
-    return this.#topics.alter(args)
+  alterTopic(args: AlterTopicArgs): Promise<{ options: TopicOptions }> {
+    return this.topics.alter(args)
   }
 
   /** Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, OFFSET_OUT_OF_RANGE. */
-  deleteBefore(args: Deletion): Promise<RecordsDeleted> {
-    return this.#topics.deleteBefore(args)
+  deleteBefore(args: DeleteBeforeArgs): Promise<RecordsDeleted> {
+    return this.topics.deleteBefore(args)
   }
 
   /** Says which groups have members: their cursors are in use. Until then no group has any. */
@@ -303,10 +306,7 @@ export class Shard {
   }
 
   /** A name keeps its id and gets its next epoch; without a name the id is new. Throws LIMIT_REACHED. */
-  initProducer(args: {
-    requestId: RequestId
-    name: string | null
-  }): Promise<{ producerId: number; producerEpoch: number }> {
+  initProducer(args: Parameters<ProducerIds['init']>[0]): ReturnType<ProducerIds['init']> {
     return this.#producerIds.init(args)
   }
 
@@ -354,7 +354,7 @@ export class Shard {
     })
     const changes = commands.filter((command): command is Command => !(command instanceof AppendCommand))
     if (changes.length > 0) {
-      this.#topics.applied(changes)
+      this.topics.applied(changes)
       this.#changeLog.applied(changes)
       this.#housekeeping.applied(changes)
       this.groups.applied(changes)

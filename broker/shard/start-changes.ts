@@ -1,15 +1,16 @@
 /** The changes that move a partition's start: decided when their WAL group is cut, against the partition as it is then. */
 import { MillraceError } from '../../protocol/error-codes.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import { claim, groupClaim, NUMBER_OF_CURSORS } from './claims.js'
 import type { Change } from './group-commit.js'
 import { QueueState } from './queue-state.js'
 import { dueIn, freedBy, passedBy, type RetentionReason, slowestOf } from './retention.js'
 import { startClaim, startMove } from './start-move.js'
-import type { PartitionState, ShardState } from './state.js'
-import type { Deletion, RecordsDeleted } from './topic-requests.js'
+import type { PartitionState, ShardState, TopicState } from './state.js'
+import type { DeleteBeforeArgs, RecordsDeleted } from './topic-requests.js'
 
 /** Deletes everything below an offset. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, OFFSET_OUT_OF_RANGE. */
-export function deleteBeforeChange(state: ShardState, deletion: Deletion): Change<RecordsDeleted> {
+export function deleteBeforeChange(state: ShardState, deletion: DeleteBeforeArgs): Change<RecordsDeleted> {
   return {
     decide({ claimed }) {
       const { topicId, requestId } = deletion
@@ -19,6 +20,8 @@ export function deleteBeforeChange(state: ShardState, deletion: Deletion): Chang
       const topic = state.topics.get(topicId)
       if (topic === undefined || topic.deleting) throw new MillraceError('UNKNOWN_TOPIC')
       if (topic.row.internal) throw new MillraceError('TOPIC_READ_ONLY')
+      if (hasForks(topic))
+        throw new MillraceError('TOPIC_READ_ONLY', { message: 'forks of this stream read what it holds' })
       const partition = topic.partitions[deletion.partition]
       if (partition === undefined) throw new MillraceError('UNKNOWN_PARTITION')
       const { startOffset: start, endOffset } = partition
@@ -54,6 +57,7 @@ export function retentionChange(
   state: ShardState,
   partition: PartitionState,
   chunksMax: number,
+  planted?: PlantedFault,
 ): Change<ChunksDeleted | undefined> {
   const nothing = { commands: [], result: undefined }
   return {
@@ -61,8 +65,9 @@ export function retentionChange(
       const topic = state.topics.get(partition.topicId)
       if (topic === undefined || topic.deleting || topic.partitions[partition.partition] !== partition)
         return nothing
+      if (hasForks(topic)) return nothing
       if (hasUndecided(partition, claimed) || !claim(claimed, startClaim(partition))) return undefined
-      const slowest = slowestOf(partition.cursors)
+      const slowest = planted === 'truncationIgnoresCursors' ? Infinity : slowestOf(partition.cursors)
       const due = dueIn(partition, { options: topic.row.options, slowest, now: time, chunksMax })
       if (due === undefined) return nothing
       const { startOffset, reason } = due
@@ -78,6 +83,9 @@ export function retentionChange(
     },
   }
 }
+
+/** What forks read of a stream stays. */
+const hasForks = ({ stream }: TopicState): boolean => stream !== undefined && stream.forks > 0
 
 /** A reset of a work queue, or a new cursor, that this group has taken does not show in the state yet: wait for it. */
 function hasUndecided({ cursors }: PartitionState, claimed: ReadonlySet<string>): boolean {

@@ -28,6 +28,8 @@ export function changedRows(state: ShardState, replayFrom: number): ChangedRows 
       dedupBuckets: dedup.buckets,
       dedupPages: dedup.pages,
       answers: overlay.answers,
+      streams: [...overlay.streams].map(({ row }) => row),
+      streamProducers: overlay.streamProducers,
     },
     delete: {
       topics: overlay.deletedTopics,
@@ -42,6 +44,8 @@ export function changedRows(state: ShardState, replayFrom: number): ChangedRows 
       dedupBuckets: dedup.deletedBuckets,
       dedupPages: dedup.deletedPages,
       answers: overlay.deletedAnswers,
+      streams: overlay.deletedStreams,
+      streamProducers: overlay.deletedStreamProducers,
     },
   }
   return { rows, pages: dedup.placed }
@@ -51,6 +55,7 @@ export function changedRows(state: ShardState, replayFrom: number): ChangedRows 
 export function allRows(state: ShardState, replayFrom: number): ManifestChanges {
   const partitions = [...state.topics.values()].flatMap((topic) => topic.partitions)
   const groups = [...state.groups.values()]
+  const streams = [...state.topics.values()].flatMap(({ stream }) => stream ?? [])
   const dedup = state.dedup.wholeRows()
   return {
     shard: state.shardRow(replayFrom),
@@ -67,6 +72,8 @@ export function allRows(state: ShardState, replayFrom: number): ManifestChanges 
       dedupBuckets: dedup.buckets,
       dedupPages: dedup.pages,
       answers: state.answers.rows(),
+      streams: streams.map(({ row }) => row),
+      streamProducers: streams.flatMap(({ producers }) => [...producers.values()]),
     },
   }
 }

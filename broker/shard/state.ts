@@ -1,12 +1,20 @@
 import { createHash } from 'node:crypto'
 import type { ClusterId, RequestId, TopicId } from '../../protocol/ids.js'
-import type { ChunkRow, ManifestContents, ProducerNameRow, RequestRow, ShardRow } from '../manifest/rows.js'
+import type {
+  ChunkRow,
+  ManifestContents,
+  ProducerNameRow,
+  RequestRow,
+  ShardRow,
+  StreamRow,
+} from '../manifest/rows.js'
 import { Answers } from './answers.js'
-import { DedupIndex } from './dedup-index.js'
+import { DedupIndex } from './dedup/dedup-index.js'
 import { CursorState, GroupState, partitionKey } from './group-state.js'
 import { Overlay } from './overlay.js'
 import { QueueState } from './queue-state.js'
 import { requestBytes } from './request-bytes.js'
+import { StreamState } from './stream-state.js'
 import { type PartitionState, TopicState } from './topic-state.js'
 
 export {
@@ -16,6 +24,7 @@ export {
   type PartitionName,
   partitionKey,
 } from './group-state.js'
+export { StreamState } from './stream-state.js'
 export { type Follower, PartitionState, type ProducerState, TopicState } from './topic-state.js'
 
 /** Answers of mutations are kept for so many requests; part of the state's definition, so a constant. */
@@ -54,6 +63,8 @@ export class ShardState {
   chunkRows = 0
   cursorCount = 0
   queueCount = 0
+  streams = 0
+  streamProducers = 0
   /** How many chunk references point into each file. */
   readonly chunkReferences = new Map<number, number>()
 
@@ -109,6 +120,7 @@ export class ShardState {
     }
     for (const row of inOrder(contents.requests)) this.keepRequest(row)
     this.#loadGroups(contents)
+    this.#loadStreams(contents)
     for (const row of inOrder(contents.answers)) this.answers.load(row)
     const windowMsOf = (topicId: TopicId): number => this.topics.get(topicId)?.row.options.dedupWindowMs ?? 0
     this.dedup.load({ buckets: contents.dedupBuckets, pages: contents.dedupPages }, windowMsOf)
@@ -124,6 +136,24 @@ export class ShardState {
       const group = this.groups.get(row.groupId)
       if (group !== undefined) this.addQueue(group, QueueState.fromRow(row))
     }
+  }
+
+  #loadStreams({ streams, streamProducers }: ManifestContents): void {
+    const topicOf = (topicId: TopicId): TopicState => this.topics.get(topicId) as TopicState
+    for (const row of streams) this.addStream(topicOf(row.topicId), row)
+    // A fork's topic may come before its source's.
+    for (const { topicId } of streams) (topicOf(topicId).stream as StreamState).forks = 0
+    for (const { fork } of streams) if (fork !== null) (topicOf(fork.topicId).stream as StreamState).forks++
+    for (const row of streamProducers) topicOf(row.topicId).stream?.producers.set(row.producerId, row)
+    this.streamProducers = streamProducers.length
+  }
+
+  /** The topic is a stream from now on. */
+  addStream(topic: TopicState, row: StreamRow): void {
+    topic.stream = new StreamState(row)
+    this.streams++
+    const source = row.fork === null ? undefined : this.topics.get(row.fork.topicId)?.stream
+    if (source !== undefined) source.forks++
   }
 
   addTopic(topic: TopicState): void {
@@ -192,6 +222,8 @@ export class ShardState {
         dedupBuckets: this.dedup.bucketCount,
         dedupPages: this.dedup.pageCount,
         answers: this.answers.size,
+        streams: this.streams,
+        streamProducers: this.streamProducers,
       },
     }
   }
@@ -208,6 +240,9 @@ export class ShardState {
         for (const chunk of partition.chunks) add(chunk)
         for (const [, producer] of sorted(partition.producers)) add(producer)
       }
+      if (topic.stream === undefined) continue
+      add(topic.stream.row)
+      for (const [, producer] of sorted(topic.stream.producers)) add(producer)
     }
     for (const [, row] of sorted(this.producerNames)) add(row)
     for (const [, row] of sorted(this.requests)) add(row)

@@ -1,3 +1,4 @@
+import type { Metrics } from '../platform/metrics.js'
 import type { Slab, SlabPool } from '../wal/slab.js'
 import type { PartitionState } from './state.js'
 import type { TailEntry } from './tail.js'
@@ -15,12 +16,14 @@ interface CachedSlab {
 export class TailCache {
   readonly #pool: SlabPool
   readonly #bytesMax: number
+  readonly #metrics: Metrics
   readonly #slabs: CachedSlab[] = []
   #bytes = 0
 
-  constructor(options: { pool: SlabPool; bytesMax: number }) {
+  constructor(options: { pool: SlabPool; bytesMax: number; metrics: Metrics }) {
     this.#pool = options.pool
     this.#bytesMax = options.bytesMax
+    this.#metrics = options.metrics
   }
 
   get bytes(): number {
@@ -42,13 +45,20 @@ export class TailCache {
 
   /** Drops the oldest slabs beyond the cap. */
   evict(): void {
+    if (this.#bytes <= this.#bytesMax) return
+    const before = { bytes: this.#bytes, slabs: this.#slabs.length }
     while (this.#bytes > this.#bytesMax) {
       const oldest = this.#slabs.shift()
-      if (oldest === undefined) return
+      if (oldest === undefined) break
       this.#bytes -= oldest.slab.buffer.length
       for (const entry of oldest.entries) entry.slab = undefined
       for (const partition of oldest.partitions) partition.tail.trim(partition.sealedEnd)
       this.#pool.release(oldest.slab)
     }
+    const slabs = before.slabs - this.#slabs.length
+    const bytes = before.bytes - this.#bytes
+    this.#metrics.count('cacheEvictions', slabs)
+    this.#metrics.count('cacheEvictedBytes', bytes)
+    this.#metrics.tell?.cacheEviction?.({ slabs, bytes, cachedBytes: this.#bytes })
   }
 }

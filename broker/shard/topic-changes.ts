@@ -12,11 +12,12 @@ import {
 } from '../../protocol/topic-options.js'
 import type { TopicRow } from '../manifest/rows.js'
 import type { Random } from '../platform/random.js'
+import type { Change } from './change.js'
 import { CHANGES_TOPIC } from './change-events.js'
 import { claim } from './claims.js'
-import type { Change } from './group-commit.js'
 import type { ShardState } from './state.js'
-import type { TopicAlteration } from './topic-requests.js'
+import { decideDeletion } from './stream-deletion.js'
+import type { AlterTopicArgs } from './topic-requests.js'
 
 export interface NewTopic {
   readonly requestId: RequestId
@@ -32,7 +33,7 @@ export interface NewTopic {
   readonly internal?: boolean
 }
 
-interface TopicLimits {
+export interface TopicLimits {
   readonly topicsMax: number
   readonly partitionsMax: number
 }
@@ -124,13 +125,16 @@ function checkPartitions(state: ShardState, topic: NewTopic, limits: TopicLimits
 export function deleteTopicChange(
   state: ShardState,
   { name, requestId }: { name: string; requestId: RequestId },
+  random: Random,
 ): Change<{ topicId: TopicId }> {
   return {
     decide({ claimed }) {
-      if (!claim(claimed, `topic ${name}`, `request ${requestId}`)) return undefined
       const before = state.requests.get(requestId)?.result as { topicId?: TopicId } | undefined
       if (before?.topicId !== undefined) return { commands: [], result: { topicId: before.topicId } }
       const topic = state.topicsByName.get(name)
+      if (topic?.stream !== undefined && !topic.deleting)
+        return decideDeletion({ state, topic, stream: topic.stream, claimed, requestId, random })
+      if (!claim(claimed, `topic ${name}`, `request ${requestId}`)) return undefined
       if (topic === undefined)
         throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
       if (topic.row.internal) throw new MillraceError('TOPIC_READ_ONLY')
@@ -144,7 +148,7 @@ export function deleteTopicChange(
 /** Sets options of a topic, and gives those in `clear` their defaults again. `isInternal`: the broker sets its own. */
 export function alterTopicChange(
   state: ShardState,
-  alteration: TopicAlteration,
+  alteration: AlterTopicArgs,
   { isInternal = false } = {},
 ): Change<{ options: TopicOptions }> {
   return {

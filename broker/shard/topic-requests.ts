@@ -3,7 +3,7 @@ import type { RequestId, TopicId } from '../../protocol/ids.js'
 import type { TopicOptions, TopicOptionsPatch } from '../../protocol/topic-options.js'
 
 /** A topic as it is now. */
-export interface Topic {
+export interface TopicInfo {
   readonly topicId: TopicId
   readonly name: string
   readonly partitions: number
@@ -16,7 +16,7 @@ export interface Topic {
   readonly internal: boolean
 }
 
-export interface TopicAlteration {
+export interface AlterTopicArgs {
   readonly requestId: RequestId
   readonly name: string
   readonly options: TopicOptionsPatch
@@ -24,7 +24,7 @@ export interface TopicAlteration {
   readonly clear: readonly string[]
 }
 
-export interface Deletion {
+export interface DeleteBeforeArgs {
   readonly requestId: RequestId
   readonly topicId: TopicId
   readonly partition: number

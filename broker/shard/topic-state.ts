@@ -1,5 +1,6 @@
 import type { TopicId } from '../../protocol/ids.js'
 import type { ChunkRow, PartitionRow, ProducerBatch, ProducerRow, TopicRow } from '../manifest/rows.js'
+import type { StreamState } from './stream-state.js'
 import { Tail } from './tail.js'
 
 export type Follower = () => void
@@ -55,6 +56,8 @@ export class PartitionState {
 export class TopicState {
   /** Replaced when the topic is altered. */
   row: TopicRow
+  /** Of a stream. */
+  stream: StreamState | undefined
   readonly partitions: readonly PartitionState[]
   /** A group with its deletion is being written: nothing may be added to it. Not persisted. */
   deleting = false

@@ -13,9 +13,12 @@ const RANGE_BYTES = 24
  * Checks what a unit is besides its batches: it has at most the size of a batch, all together. Throws ATOMIC_TOO_LARGE,
  * ILLEGAL_ARGUMENT.
  */
-export function checkUnit({ writes, acks }: WriteUnit, { batchBytesMax: bytesMax }: BatchLimits): void {
+export function checkUnit(
+  { writes, acks, stream }: WriteUnit,
+  { batchBytesMax: bytesMax }: BatchLimits,
+): void {
   const { atomicDedupIdsMax } = HARD_LIMITS
-  if (writes.length === 0 && acks.length === 0)
+  if (writes.length === 0 && acks.length === 0 && stream === undefined)
     throw new MillraceError('ILLEGAL_ARGUMENT', { message: 'an atomic write needs a record or an ack' })
   let bytes = 0
   let ids = 0

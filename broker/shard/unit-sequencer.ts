@@ -1,5 +1,6 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { RequestId } from '../../protocol/ids.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import { liveGroup, ownedCursor } from './ack-check.js'
 import type { AppendCommand } from './append-command.js'
 import type { AppendBatch } from './batch-check.js'
@@ -10,6 +11,8 @@ import { type OffsetRange, OffsetRanges } from './offset-ranges.js'
 import type { QueueState } from './queue-state.js'
 import { type CutPlace, checkExpected, type Sequencer } from './sequencer.js'
 import type { CursorState, PartitionState, ShardState } from './state.js'
+import { StreamSequencer } from './stream-sequencer.js'
+import type { StreamWrite } from './stream-write.js'
 import { keptAnswer, unitAnswer } from './unit-answer.js'
 import { type CursorAck, isJobAck, type JobAck, type UnitResult, type WriteUnit } from './write-unit.js'
 
@@ -46,11 +49,19 @@ interface CheckedAcks {
 export class UnitSequencer {
   readonly #state: ShardState
   readonly #sequencer: Sequencer
+  readonly #streams: StreamSequencer
+  readonly #planted: PlantedFault | undefined
   readonly #pending = new Map<RequestId, UnitResult>()
 
-  constructor({ state, sequencer }: { state: ShardState; sequencer: Sequencer }) {
+  constructor({
+    state,
+    sequencer,
+    planted,
+  }: { state: ShardState; sequencer: Sequencer; planted?: PlantedFault | undefined }) {
     this.#state = state
+    this.#planted = planted
     this.#sequencer = sequencer
+    this.#streams = new StreamSequencer({ state, sequencer })
   }
 
   /** Forgets the group that was cut: it is applied now. */
@@ -60,7 +71,8 @@ export class UnitSequencer {
 
   /** Throws the reason for a refusal; then nothing was assigned and nothing acknowledged. */
   sequence(unit: WriteUnit, at: CutPlace): SequencedUnit {
-    const { requestId } = unit
+    const { requestId, stream } = unit
+    if (stream !== undefined) return this.#sequenceStream(stream, unit.writes, at)
     const kept = keptAnswer(this.#state.answers, unit)
     if (kept !== undefined) return { kind: 'answered', result: kept }
     const pending = this.#pending.get(requestId)
@@ -85,7 +97,20 @@ export class UnitSequencer {
     }
     this.#pending.set(requestId, result)
     const answered: Command = { type: 'answered', requestId, result: unitAnswer(result) }
-    const commands = [...moveCursors(acks.cursors), ...this.#moveQueues(acks.queues), answered]
+    const moves = [...moveCursors(acks.cursors), ...this.#moveQueues(acks.queues)]
+    const commands = this.#planted === 'answerApartFromData' ? moves : [...moves, answered]
+    return { kind: 'write', appends, commands, result }
+  }
+
+  #sequenceStream(stream: StreamWrite, writes: readonly AppendBatch[], at: CutPlace): SequencedUnit {
+    const { appends, commands, written } = this.#streams.sequence(stream, writes, at)
+    const result: UnitResult = {
+      appendTime: at.time,
+      writes: [],
+      retried: written.isDuplicate,
+      stream: written,
+    }
+    if (appends.length === 0 && commands.length === 0) return { kind: 'answered', result }
     return { kind: 'write', appends, commands, result }
   }
 
@@ -100,7 +125,7 @@ export class UnitSequencer {
 
   /** Only forward: an ack that moves nothing was given before, with the writes that belonged to it. */
   #checkCursor(ack: CursorAck, cursors: Map<CursorState, number>): void {
-    const cursor = ownedCursor(this.#state, ack)
+    const cursor = ownedCursor(this.#state, ack, this.#planted)
     if (ack.offset <= cursor.cutOffset) {
       throw new MillraceError('ALREADY_ACKED', {
         message: `the cursor is at ${cursor.cutOffset}, the ack is for ${ack.offset}`,

@@ -2,6 +2,7 @@ import type { MemberId, RequestId, TopicId } from '../../protocol/ids.js'
 import type { DuplicateRecord } from '../../protocol/messages/checked-produce.js'
 import type { AppendBatch } from './append-batch.js'
 import type { OffsetRange } from './offset-ranges.js'
+import type { StreamWrite, StreamWritten } from './stream-write.js'
 
 /** One batch of an atomic write: no producer, `expectedOffset` and `dedupIds` may be there. */
 export type UnitWrite = AppendBatch
@@ -38,6 +39,8 @@ export interface WriteUnit {
   readonly requestId: RequestId
   readonly writes: readonly UnitWrite[]
   readonly acks: readonly UnitAck[]
+  /** The writes are those of a stream; no answer is kept then: its producers say what was written before. */
+  readonly stream?: StreamWrite
 }
 
 /** How many jobs a unit finishes. */
@@ -61,4 +64,6 @@ export interface UnitResult {
   readonly writes: readonly UnitWritten[]
   /** It had been written before: this is the first answer. */
   readonly retried: boolean
+  /** Of a unit for a stream. */
+  readonly stream?: StreamWritten
 }

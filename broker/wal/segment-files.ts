@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { alignedMemory } from '../platform/aligned-memory.js'
 import { DIRECT_ALIGN_BYTES, type Disk, type DiskFile } from '../platform/disk.js'
+import type { Failpoints } from '../platform/failpoints.js'
 import {
   encodeSegmentHeader,
   type SegmentHeader,
@@ -30,6 +31,7 @@ export class SegmentFiles {
   readonly #sparesMax: number
   readonly #keptBytesMax: number
   readonly #bytesMax: number
+  readonly #failpoints: Failpoints | undefined
   readonly #segments = new Map<number, OpenSegment>()
   #spares: string[] = []
   #nextSpare = 1
@@ -46,6 +48,7 @@ export class SegmentFiles {
     sparesMax: number
     keptBytesMax?: number
     bytesMax?: number
+    failpoints?: Failpoints
   }) {
     this.#disk = options.disk
     this.directory = options.directory
@@ -53,6 +56,7 @@ export class SegmentFiles {
     this.#sparesMax = options.sparesMax
     this.#keptBytesMax = options.keptBytesMax ?? 0
     this.#bytesMax = options.bytesMax ?? Number.POSITIVE_INFINITY
+    this.#failpoints = options.failpoints
   }
 
   path(number: number): string {
@@ -125,7 +129,8 @@ export class SegmentFiles {
 
   /** Opens a segment for groups, which lie in aligned memory and are padded to whole pages. */
   open(number: number): Promise<DiskFile> {
-    return this.#disk.open(this.path(number), 'durableDirect')
+    const isDurable = this.#failpoints?.planted !== 'ackBeforeSync'
+    return this.#disk.open(this.path(number), isDurable ? 'durableDirect' : 'readWrite')
   }
 
   async #takeSpare(): Promise<string> {

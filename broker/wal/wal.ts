@@ -173,7 +173,12 @@ export class Wal {
   }
 
   /** Writes one group and returns when it is on disk. No commands make a group that only proves the one before it. */
-  async commit(group: { commands: readonly WalCommand[]; time: number }): Promise<CommittedGroup> {
+  async commit(group: {
+    commands: readonly WalCommand[]
+    time: number
+    /** The planted fault `visibleBeforeDurable`: called when the write begins. */
+    begun?: (group: CommittedGroup) => void
+  }): Promise<CommittedGroup> {
     if (this.#poisoned !== undefined) throw this.#poisoned
     if (this.#isCommitting) throw new Error('a commit was begun before the last one had returned')
     this.#isCommitting = true
@@ -187,7 +192,7 @@ export class Wal {
     }
   }
 
-  async #commit(group: { commands: readonly WalCommand[]; time: number }): Promise<CommittedGroup> {
+  async #commit(group: Parameters<Wal['commit']>[0]): Promise<CommittedGroup> {
     let bodyBytes = 0
     for (const command of group.commands) bodyBytes += command.byteLength
     const bytes = groupBytes(group.commands.length, bodyBytes)
@@ -197,30 +202,28 @@ export class Wal {
 
     const { slab, start } = this.#room(paddedBytes)
     this.#options.slabs.retain(slab)
-    let headerCrc: number
-    let bodyStarts: number[]
     try {
-      ;({ headerCrc, bodyStarts } = this.#encode(slab.buffer, start, { ...group, bytes }))
+      const { headerCrc, bodyStarts } = this.#encode(slab.buffer, start, { ...group, bytes })
+      const committed: CommittedGroup = {
+        sequence: this.#sequence + 1,
+        headerCrc,
+        time: group.time,
+        segment: this.#segment.number,
+        position: this.#position,
+        slab,
+        slabPosition: start,
+        bytes: paddedBytes,
+        bodyStarts,
+      }
+      if (this.#options.failpoints.planted === 'visibleBeforeDurable') group.begun?.(committed)
       await this.#write(slab.buffer.subarray(start, start + paddedBytes))
+      this.#position += paddedBytes
+      this.#sequence = committed.sequence
+      this.#headerCrc = headerCrc
+      return committed
     } catch (error) {
       this.#options.slabs.release(slab)
       throw error
-    }
-
-    const position = this.#position
-    this.#position += paddedBytes
-    this.#sequence++
-    this.#headerCrc = headerCrc
-    return {
-      sequence: this.#sequence,
-      headerCrc,
-      time: group.time,
-      segment: this.#segment.number,
-      position,
-      slab,
-      slabPosition: start,
-      bytes: paddedBytes,
-      bodyStarts,
     }
   }
 
@@ -229,7 +232,8 @@ export class Wal {
     const before = failpoints.hit('walBeforeWrite')
     if (before) await before
     const startedMs = performance.now()
-    await this.#file.write([group], this.#position)
+    const writing = this.#file.write([group], this.#position)
+    await (failpoints.planted === 'writeErrorIgnored' ? writing.catch(() => {}) : writing)
     metrics.observe('walWriteMs', performance.now() - startedMs)
     metrics.observe('walGroupBytes', group.length)
     metrics.count('walGroups')

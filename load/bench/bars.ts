@@ -114,6 +114,7 @@ export const ROWS: readonly Row[] = [
     'lone-sends',
     ['1,000 awaited lone sends, p50', 'ms', 'p50', 'bare write p50', ratio({ atMost: 3 })],
     ['1,000 awaited lone sends, p99', 'ms', 'p99', 'bare write p99'],
+    ['the first 1,000 of new processes, p50', 'ms', 'first p50', 'bare write p50'],
     ['1,000 awaited lone sends, p50', 'ms', 'p50', peerSeries(REDIS, 'p50')],
     ['1,000 awaited lone sends, p50', 'ms', 'p50', peerSeries(JETSTREAM, 'p50')],
   ),

@@ -38,6 +38,10 @@ const IN_FLIGHT = 8
 /** Fewer than the index holds, and no more bytes than are written in some seconds. */
 const RECORDS_MAX = 5_000_000
 const BYTES_MAX = 1_000_000_000
+/** As many as take some seconds. */
+const CLIENT_RECORDS_MAX = 3_000_000
+/** Of a run, before it is measured: until then the processes compile what they do, with ids more than without. */
+const WARMUP_SHARE = 0.15
 
 interface Run {
   readonly kind: 'frames' | 'client' | 'race'
@@ -55,7 +59,7 @@ const valueFor = ({ recordBytes, variant }: Pick<Run, 'recordBytes' | 'variant'>
 const NAMES = { frames: 'bare frames', client: 'the client', race: '8 clients' }
 
 const recordsOf = ({ kind, recordBytes }: Run): number =>
-  kind !== 'frames' ? 1_000_000 : Math.min(RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
+  Math.min(kind === 'frames' ? RECORDS_MAX : CLIENT_RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
 
 interface Figure {
   readonly perSecond: number
@@ -134,7 +138,7 @@ async function frames(run: Run): Promise<Figure> {
   const topicId = await connection.createTopic('bench-dedup')
   const frame = frameOf(topicId, run)
   const total = Math.ceil(recordsOf(run) / frame.recordCount)
-  const warmup = Math.ceil(total / 10)
+  const warmup = Math.ceil(total * WARMUP_SHARE)
   let sent = 0
   let answered = 0
   let finish = startFigure()
@@ -196,7 +200,7 @@ async function clients(run: Run): Promise<Figure> {
     })
   })
   const send = (records: number) => Promise.all(lanes.map((lane) => lane(records / LANES)))
-  await send(recordsOf(run) / 10)
+  await send(recordsOf(run) * WARMUP_SHARE)
   const finish = startFigure()
   await send(recordsOf(run))
   const figure = finish(recordsOf(run))

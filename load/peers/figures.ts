@@ -73,7 +73,7 @@ export async function loneSends(
   { recordBytes, count }: { recordBytes: number; count: number },
 ): Promise<Latency> {
   const value = payload(recordBytes)
-  const warmup = Math.ceil(count / 10)
+  const warmup = 3 * count
   const latencies: number[] = []
   for (let i = 0; i < warmup + count; i++) {
     const sentMs = performance.now()

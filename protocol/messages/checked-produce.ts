@@ -26,11 +26,43 @@ export const conditionFields = {
   ids: nullable(bytes(HARD_LIMITS.recordsPerBatchMax * 16)),
 }
 
-/** Records that were not written, because one with their dedup id is there: by index in the batch, with its place. */
-export const duplicates = list(
+const listOfDuplicates = list(
   tuple({ index: uint32(), partition: uint32(), offset: uint() }),
   HARD_LIMITS.recordsPerBatchMax,
 )
+
+/**
+ * Records that were not written, because one with their dedup id is there: by index in the batch, with its place. Where
+ * many write the same there are thousands: what is as it should be is read and written field by field by name.
+ */
+export const duplicates: typeof listOfDuplicates = {
+  ...listOfDuplicates,
+  read(value, path) {
+    if (!Array.isArray(value) || value.length > HARD_LIMITS.recordsPerBatchMax)
+      return listOfDuplicates.read(value, path)
+    const read: { index: number; partition: number; offset: number }[] = []
+    for (const item of value) {
+      if (!Array.isArray(item)) return listOfDuplicates.read(value, path)
+      const index: unknown = item[0]
+      const partition: unknown = item[1]
+      const offset: unknown = item[2]
+      if (
+        !isUint(index, UINT32_MAX) ||
+        !isUint(partition, UINT32_MAX) ||
+        !isUint(offset, HARD_LIMITS.uintMax)
+      )
+        return listOfDuplicates.read(value, path)
+      read.push({ index, partition, offset })
+    }
+    return read
+  },
+  write: (value) => value.map(({ index, partition, offset }) => [index, partition, offset]),
+}
+
+const UINT32_MAX = 0xffffffff
+
+const isUint = (value: unknown, max: number): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= max
 
 /** One batch for one partition, as PRODUCE, written only if its conditions hold and without its duplicates. */
 export const produceChecked = message('PRODUCE_CHECKED', 40, {

@@ -7,11 +7,13 @@ import { cursorRises } from './rules/cursor-rises.js'
 import { durableEnd } from './rules/durable-end.js'
 import { leaseExclusive } from './rules/lease-exclusive.js'
 import { lostWrite } from './rules/lost-write.js'
+import { noDamage } from './rules/no-damage.js'
 import { nothingSkipped } from './rules/nothing-skipped.js'
 import { offsetOrder } from './rules/offset-order.js'
 import { oneValue } from './rules/one-value.js'
 import { producerOrder } from './rules/producer-order.js'
 import { staleMember } from './rules/stale-member.js'
+import { startsAgain } from './rules/starts-again.js'
 import { truncation } from './rules/truncation.js'
 import { unwantedWrite } from './rules/unwanted-write.js'
 import { writtenOnce } from './rules/written-once.js'
@@ -31,6 +33,8 @@ export const rules: readonly Rule[] = [
   nothingSkipped,
   leaseExclusive,
   truncation,
+  noDamage,
+  startsAgain,
 ]
 
 /** A broken promise often shows in every record: so many tell enough. */

@@ -64,10 +64,13 @@ export class CursorHistory {
     return this.#knownSince
   }
 
-  /** The cursor cannot be below this when the broker decides something after `since`, and the ack that says so. */
-  lowest(since: number): { readonly offset: number; readonly ack: GivenAck | undefined } {
-    const reset = this.lastReset(since)
-    if (reset === undefined) {
+  /**
+   * The cursor cannot be below this when the broker decides something after `since` and before `until`, and the ack that says so. A
+   * reset in between may come before it.
+   */
+  lowest(since: number, until = since): { readonly offset: number; readonly ack: GivenAck | undefined } {
+    const resets = this.lastResets(until)
+    if (resets.length === 0) {
       this.#done ??= new RisingMax(
         this.acks.filter(({ doneIndex }) => doneIndex < Number.POSITIVE_INFINITY),
         { at: ({ doneIndex }) => doneIndex, offset: ({ offset }) => offset },
@@ -75,13 +78,15 @@ export class CursorHistory {
       const ack = this.#done.before(since)
       return { offset: ack?.offset ?? 0, ack }
     }
-    if (!reset.isDone || reset.endIndex >= since) return { offset: 0, ack: undefined }
+    const resetIndex = endOf(resets)
+    if (resetIndex >= since) return { offset: 0, ack: undefined }
     let best: GivenAck | undefined
     for (const ack of this.acks) {
-      if (ack.doneIndex >= since || ack.request.asked.index < reset.endIndex) continue
+      if (ack.doneIndex >= since || ack.request.asked.index < resetIndex) continue
       if (best === undefined || ack.offset > best.offset) best = ack
     }
-    return { offset: Math.max(reset.asked.offset, best?.offset ?? 0), ack: best }
+    const reset = Math.min(...resets.map(({ asked: { offset } }) => offset))
+    return { offset: Math.max(reset, best?.offset ?? 0), ack: best }
   }
 
   /** The cursor cannot be above this at an event of this index: so much was asked for by then, or was there in the beginning. */
@@ -93,16 +98,23 @@ export class CursorHistory {
       ],
       {
         at: (one) => ('asked' in one ? one.asked.index : one.request.asked.index),
-        offset: (one) => ('asked' in one ? one.asked.offset : one.offset),
+        offset: (one) => ('asked' in one ? (one.asked.upTo ?? one.asked.offset) : one.offset),
       },
     )
     const last = this.#asked.before(index)
-    const asked = last === undefined ? 0 : 'asked' in last ? last.asked.offset : last.offset
+    const asked =
+      last === undefined ? 0 : 'asked' in last ? (last.asked.upTo ?? last.asked.offset) : last.offset
     return Math.max(asked, this.origin?.offset ?? 0)
   }
 
-  /** The last reset that was asked for before the index and may have been done. */
-  lastReset(index: number): Request<EventOf<'reset'>> | undefined {
-    return this.resets.findLast((reset) => reset.asked.index < index && !reset.isRefused)
+  /** The last reset that was asked for before the index and may have been done, and those that may have come after it. */
+  lastResets(index: number): Request<EventOf<'reset'>>[] {
+    const resets = this.resets.filter((reset) => reset.asked.index < index && !reset.isRefused)
+    const last = resets.at(-1)
+    return resets.filter((reset) => reset === last || endOf([reset]) > (last?.asked.index ?? 0))
   }
 }
+
+/** Behind this all of them are done; one that nobody knows the end of may yet be. */
+export const endOf = (resets: readonly Request<EventOf<'reset'>>[]): number =>
+  Math.max(...resets.map(({ isDone, endIndex }) => (isDone ? endIndex : Number.POSITIVE_INFINITY)))

@@ -126,12 +126,13 @@ export interface SettleFact extends Omit<JobAck, 'kind'> {
   readonly untilMs?: number | undefined
 }
 
-/** A cursor or the place of a queue is set by somebody's wish. */
+/** A cursor or the place of a queue is set by somebody's wish: to `offset`, or to somewhere from there up to `upTo`. */
 export interface ResetFact extends Partition {
   readonly type: 'reset'
   readonly op: number
   readonly group: string
   readonly offset: number
+  readonly upTo?: number | undefined
 }
 
 /** The start of the log moves to `offset`, cursors or not. */
@@ -271,6 +272,18 @@ export type BrokerFact =
     }
   /** It serves again. */
   | { readonly type: 'brokerUp' }
+  /** Nothing was in its way any more, and in minutes it did not come to serve. */
+  | { readonly type: 'brokerStuck' }
+  /**
+   * The broker, or a client, was told that stored data is damaged or missing. `isExplained`: a disk had failed or lied before, or
+   * somebody had changed what is on it.
+   */
+  | {
+      readonly type: 'damageFound'
+      readonly by: string
+      readonly message: string
+      readonly isExplained: boolean
+    }
 
 /** The events of these types. */
 export type EventOf<Type extends Fact['type']> = Extract<HistoryEvent, { readonly type: Type }>

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, connect, defineTopic, MillraceError, text } from '../../client/index.js'
 import { ScriptedBroker } from '../support/scripted-broker.js'
 import { ScriptedConditions } from '../support/scripted-conditions.js'
+import { until } from '../support/until.js'
 
 const Lines = defineTopic({ name: 'lines', key: text(), value: text() })
 
@@ -133,6 +134,40 @@ describe('a record with an expected offset', () => {
     const producer = client.producer(Lines, { idempotent: false })
     const error = await failureOf(producer.send({ value: 'a' }, { expectedOffset: 0 }))
     expect([error.code, error.outcome]).toEqual(['EXPECTED_OFFSET_CONFLICT', 'unknown'])
+  })
+
+  it('is never sent once its time ran out while it waited for another, and leaves no hole', async () => {
+    let answerFirst = (): void => {}
+    const isHeld = new Promise<void>((resolve) => {
+      answerFirst = resolve
+    })
+    const frames: unknown[] = []
+    broker.script = async ({ name, fields, count }) => {
+      if (!name.startsWith('PRODUCE')) return undefined
+      frames.push([name, fields.baseSequence, fields.payload instanceof Uint8Array])
+      if (name === 'PRODUCE_CHECKED' && count === 1) await isHeld
+      return undefined
+    }
+    await client.describeTopic(Lines)
+    const producer = client.producer(Lines, { deliveryTimeoutMs: 800 })
+    const sends = [
+      producer.send({ value: 'a' }, { expectedOffset: 0 }),
+      producer.send({ value: 'b' }, { expectedOffset: 1 }),
+    ]
+    const [first, second] = await Promise.all(sends.map(failureOf))
+    expect([first?.code, first?.outcome, second?.code, second?.outcome]).toEqual([
+      'TIMEOUT',
+      'unknown',
+      'TIMEOUT',
+      'notWritten',
+    ])
+    answerFirst()
+    await until(async () => (await valuesIn()).length === 1)
+    expect(await producer.send({ value: 'c' }, { expectedOffset: 1 })).toMatchObject({ offset: 1 })
+    expect(frames).toEqual([
+      ['PRODUCE_CHECKED', 0, true],
+      ['PRODUCE_CHECKED', 1, true],
+    ])
   })
 
   it('needs a partition or a key when there are several partitions', async () => {

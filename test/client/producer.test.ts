@@ -440,7 +440,7 @@ describe('the buffer', () => {
     await stopBroker()
     const codes = new Map<string, number>()
     const sends: Promise<void>[] = []
-    const count = 200_000
+    const count = 60_000
     for (let i = 0; i < count; i++) {
       const counted = (code: string): void => void codes.set(code, (codes.get(code) ?? 0) + 1)
       sends.push(

@@ -437,6 +437,38 @@ describe('records', () => {
     expect(batches.flatMap(({ records }) => records.map(({ value }) => value))).toEqual(values)
   })
 
+  it('are themselves, in a batch too, where a schema validates later', async () => {
+    const later = {
+      '~standard': {
+        version: 1 as const,
+        vendor: 'test',
+        types: undefined as { input: number; output: number } | undefined,
+        validate: async (value: unknown) =>
+          (value as number) >= 0 ? { value: value as number } : { issues: [{ message: 'negative' }] },
+      },
+    }
+    const Loose = defineTopic({ name: 'numbers', key: text(), value: json<number>() })
+    const Later = defineTopic({ name: 'numbers', key: text(), value: json(later) })
+    await client.ensureTopic(Loose)
+    const sent = [0, 1, 2, -1].map((value) => ({ key: `key ${value}`, value, timestamp: 1_000 + value }))
+    await client.producer(Loose).sendBatch(sent)
+    for (const records of [
+      await collect(client.read(Later, { from: { 0: 1 }, to: { 0: 3 } })),
+      (await collect(client.readBatches(Later, { from: { 0: 1 }, to: { 0: 3 } }))).flatMap((b) => b.records),
+    ]) {
+      expect(records).toMatchObject([
+        { offset: 1, key: 'key 1', value: 1, timestamp: 1_001 },
+        { offset: 2, key: 'key 2', value: 2, timestamp: 1_002 },
+      ])
+    }
+    expect(
+      await failureOf(collect(client.readBatches(Later, { from: 'earliest', to: 'end' }))),
+    ).toMatchObject({
+      code: 'SCHEMA_MISMATCH',
+      details: { topic: 'numbers', partition: 0, offset: 3 },
+    })
+  })
+
   it('may have no key, no value and no headers', async () => {
     const Tombs = defineTopic({ name: 'lines', key: text(), value: nullable(text()) })
     const producer = client.producer(Tombs)

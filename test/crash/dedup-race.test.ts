@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { type Client, connect, defineTopic, type SendResult, text } from '../../client/index.js'
 import { BrokerProcess } from '../support/broker-process.js'
 
-const RECORDS = process.env.MILLRACE_LONG === '1' ? 1_000_000 : 100_000
+const RECORDS = process.env.MILLRACE_LONG === '1' ? 1_000_000 : 40_000
 const CONNECTIONS = 8
 const PARTITIONS = 4
 const Work = defineTopic({ name: 'work', key: text(), value: text() })

@@ -16,7 +16,7 @@ import { SeededRandom } from '../support/seeded-random.js'
 import { until } from '../support/until.js'
 
 const isLong = process.env.MILLRACE_LONG === '1'
-const KILLS = isLong ? 30 : 6
+const KILLS = isLong ? 30 : 4
 const seed = Number(process.env.MILLRACE_SEED ?? Date.now() % 1_000_000)
 const PARTITIONS = 4
 const SESSION_TIMEOUT_MS = 1_000

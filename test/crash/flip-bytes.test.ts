@@ -27,9 +27,9 @@ import { openTestShard } from '../support/test-shard.js'
  */
 const isLong = process.env.MILLRACE_LONG === '1'
 const seed = Number(process.env.MILLRACE_SEED ?? 1)
-const sampledPerPart = 40
+const sampledPerPart = 24
 /** A start costs several times a verification: each so-many-th byte that is not sampled is tried on one. */
-const startEvery = 16
+const startEvery = 24
 
 const limits = { ...TINY_LIMITS, walSegmentBytes: 32 * 1024, chunkBytes: 1500, snapshotEveryBytes: 16 * 1024 }
 const layout = layoutOf('/')

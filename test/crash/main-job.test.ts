@@ -13,8 +13,8 @@ import { BrokerProcess } from '../support/broker-process.js'
 import { Cli } from '../support/cli.js'
 
 const isLong = process.env.MILLRACE_LONG === '1'
-const wanted = isLong ? { lines: 1_000_000, bytes: 100e6 } : { lines: 60_000, bytes: 8e6 }
-const KILLS = isLong ? 8 : 5
+const wanted = isLong ? { lines: 1_000_000, bytes: 100e6 } : { lines: 30_000, bytes: 4e6 }
+const KILLS = isLong ? 8 : 3
 const TEXT = /\.(md|js|cjs|mjs|ts|cts|mts|json|txt|map|css|html|c|h|cc|cpp)$/i
 const modules = fileURLToPath(new URL('../../node_modules', import.meta.url))
 

@@ -13,7 +13,7 @@ import { type Contents, openAndRead, smallDataDirectory } from '../support/small
 const isLong = process.env.MILLRACE_LONG === '1'
 /** `MILLRACE_SEED=<n>` repeats one round. */
 const onlySeed = process.env.MILLRACE_SEED
-const rounds = isLong ? 400 : 12
+const rounds = isLong ? 400 : 8
 
 /** Damages some files at random: flips, holes, cuts, losses. Returns what it did. */
 async function damage(directory: string, random: SeededRandom): Promise<string[]> {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { RetentionWorkload } from './retention-workload.js'
 
 const first = Number(process.env.MILLRACE_SEED ?? 1)
-const seeds = Number(process.env.MILLRACE_SEEDS ?? 6)
+const seeds = Number(process.env.MILLRACE_SEEDS ?? 3)
 
 test(`deletion takes nothing that is wanted and leaves nothing behind, over crashes at any moment, ${seeds} seeds`, {
   timeout: 3_600_000,

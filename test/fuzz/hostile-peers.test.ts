@@ -1,5 +1,5 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, constants, loadavg, setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,12 +8,13 @@ import type { TopicId } from '../../protocol/ids.js'
 import { produce, produced } from '../../protocol/messages/index.js'
 import { writeBytes } from '../crash/raw-producer.js'
 import { BrokerProcess } from '../support/broker-process.js'
-import { ChildScript, type ScriptProcess } from '../support/child-script.js'
+import { ChildScript } from '../support/child-script.js'
 import { until } from '../support/until.js'
 import { isLongFuzz } from './campaign.js'
 import { markedBatch } from './legal-frames.js'
 
-const windowMs = isLongFuzz ? 5_000 : 500
+const windowMs = isLongFuzz ? 2_000 : 500
+const rounds = isLongFuzz ? 5 : 3
 const MIB = 1024 * 1024
 /** What may be held at a time for connections, records and readers; the first is a fixed limit of sessions. */
 const capsBytes = (128 + 32 + 16 + 16) * MIB
@@ -24,11 +25,11 @@ const flags = {
   'tail-cache-bytes': '16MiB',
   'wal-backlog-bytes': '16MiB',
 }
-/** On a busy machine of two cores: a broker that is held up for longer than this is held up by its peers. */
-const p99MsMax = 5_000
-/** With nothing else on the machine: of the figure without the hostile peers, which itself is never below this. */
+/** Of the figure without the hostile peers, which itself counts as `p99MsMin` at least: below that it says more of the machine. */
 const ratioMax = 3
-const p99MsMin = 25
+const p99MsMin = 8
+/** A machine that is busy with other things, or whose disk is, says nothing of the broker: then figures are printed and not judged. */
+const quiet = { p99Ms: 16, load: 2.5 * availableParallelism() }
 
 let idleBytes: number
 
@@ -60,20 +61,20 @@ afterAll(async () => {
 })
 
 /** Sends one small batch after the other and waits for each; returns how long they took, in milliseconds. */
-async function produceFor(ms: number, mark: string): Promise<number[]> {
-  const took: number[] = []
+async function produceFor(ms: number): Promise<number[]> {
+  const tookMs: number[] = []
   const unnamed = { producerId: null, producerEpoch: 0, baseSequence: 0 }
   for (const startedMs = performance.now(); performance.now() - startedMs < ms; ) {
-    const batch = markedBatch(mark, { records: 1, textual: true })
+    const batch = markedBatch('behaving', { records: 1, textual: true })
     const sentMs = performance.now()
     const answer = await behaving.ask(
-      produce.write({ correlationId: took.length + 10, topicId: own, partition: 0, ...unnamed, ...batch }),
+      produce.write({ correlationId: tookMs.length + 10, topicId: own, partition: 0, ...unnamed, ...batch }),
     )
     expect(produced.read(answer).acks).toHaveLength(1)
-    took.push(performance.now() - sentMs)
+    tookMs.push(performance.now() - sentMs)
     await sleep(2)
   }
-  return took
+  return tookMs
 }
 let own: TopicId
 
@@ -127,42 +128,44 @@ describe('a broker goes on serving others', () => {
     async (_, kind) => {
       const { name, after } = kind
       const port = new URL(broker.url).port
-      const before = await produceFor(windowMs, 'before')
       const { pid } = broker
-      let highest = 0
-      const sampler = setInterval(() => {
-        anonymousBytes().then(
-          (bytes) => {
-            highest = Math.max(highest, bytes)
-          },
-          () => {},
-        )
-      }, 100)
-      const peers: ScriptProcess = script.start({
-        HOSTILE_KIND: name,
-        HOSTILE_PORT: port,
-        HOSTILE_TOPIC: topicId,
-      })
+      let highestBytes = 0
+      const look = async (): Promise<void> => {
+        highestBytes = Math.max(highestBytes, await anonymousBytes())
+      }
+      const sampler = setInterval(() => void look().catch(() => {}), 100)
+      const alone: number[] = []
+      const beside: number[] = []
+      let report: Record<string, number> = {}
       try {
-        expect(await peers.line()).toBe('"ready"')
-        const beside = await produceFor(windowMs, 'beside')
-        await after?.(() => peers.ask('report'))
-        const report = await peers.ask<Record<string, number>>('report')
-        highest = Math.max(highest, await anonymousBytes())
-        const [alone, now] = [p99(before), p99(beside)]
-        figures.push(
-          `${name}: p99 ${alone.toFixed(1)} -> ${now.toFixed(1)} ms, anonymous memory at most ${(highest / 1e6).toFixed(0)} MB, ${JSON.stringify(report)}`,
-        )
-        expect(report.opened).toBeGreaterThan(0)
-        expect(broker.pid).toBe(pid)
-        expect(highest).toBeGreaterThan(20e6)
-        expect(highest).toBeLessThan(idleBytes + capsBytes)
-        expect(now).toBeLessThan(p99MsMax)
-        if (isLongFuzz) expect(now).toBeLessThan(ratioMax * Math.max(alone, p99MsMin))
+        for (let round = 1; round <= rounds; round++) {
+          alone.push(...(await produceFor(windowMs)))
+          const peers = script.start({ HOSTILE_KIND: name, HOSTILE_PORT: port, HOSTILE_TOPIC: topicId })
+          // They stand for peers on other machines: what they cost is to be seen, not the processor that they take away.
+          setPriority(peers.pid, constants.priority.PRIORITY_LOW)
+          try {
+            expect(await peers.line()).toBe('"ready"')
+            beside.push(...(await produceFor(windowMs)))
+            if (round === rounds) await after?.(() => peers.ask('report'))
+            report = await peers.ask('report')
+            await look()
+          } finally {
+            await peers.kill()
+          }
+          expect(report.opened).toBeGreaterThan(0)
+        }
       } finally {
         clearInterval(sampler)
-        await peers.kill()
       }
+      const [aloneMs, besideMs] = [p99(alone), p99(beside)]
+      figures.push(
+        `${name}: p99 ${aloneMs.toFixed(1)} -> ${besideMs.toFixed(1)} ms, anonymous memory at most ${(highestBytes / 1e6).toFixed(0)} MB, ${JSON.stringify(report)}`,
+      )
+      expect(broker.pid).toBe(pid)
+      expect(highestBytes).toBeGreaterThan(20e6)
+      expect(highestBytes).toBeLessThan(idleBytes + capsBytes)
+      const isQuiet = aloneMs < quiet.p99Ms && (loadavg()[0] as number) < quiet.load
+      if (isQuiet) expect(besideMs).toBeLessThan(ratioMax * Math.max(aloneMs, p99MsMin))
       // Nothing of them is left that anybody would notice.
       const newcomer = await RawConnection.open(broker.url)
       await newcomer.hello()

@@ -3,7 +3,7 @@ import { crc32 } from '#crc32'
 import { hexFromBytes, type MemberId, type RequestId, type TopicId } from '../../protocol/ids.js'
 import * as messages from '../../protocol/messages/index.js'
 import { RecordBatchBuilder } from '../../protocol/records.js'
-import { DEFAULT_TOPIC_OPTIONS } from '../../protocol/topic-options.js'
+import { EMPTY_TOPIC_OPTIONS_PATCH } from '../../protocol/topic-options.js'
 import { SeededRandom } from '../support/seeded-random.js'
 
 /** A membership, and what it has of one partition. */
@@ -171,7 +171,7 @@ export function legalFrame(options: {
         keyEncoding: 'text',
         valueEncoding: 'json',
         ifMissing: true,
-        options: NO_PATCH,
+        options: EMPTY_TOPIC_OPTIONS_PATCH,
       }),
     () => messages.deleteTopic.write({ correlationId, requestId, name: `${world.name}-${random.below(3)}` }),
     () =>
@@ -179,7 +179,7 @@ export function legalFrame(options: {
         correlationId,
         requestId,
         name: topic.name,
-        options: { ...NO_PATCH, maxBytes: 1_000_000 },
+        options: { ...EMPTY_TOPIC_OPTIONS_PATCH, maxBytes: 1_000_000 },
         clear: ['maxAgeMs'],
       }),
     () =>
@@ -289,8 +289,3 @@ export function legalFrame(options: {
 }
 
 const partOf = ({ topicId, partition }: Held) => ({ topicId, partition })
-
-const NO_PATCH = Object.fromEntries(Object.keys(DEFAULT_TOPIC_OPTIONS).map((name) => [name, null])) as Record<
-  keyof typeof DEFAULT_TOPIC_OPTIONS,
-  null
->

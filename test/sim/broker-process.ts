@@ -27,6 +27,8 @@ export interface BrokerProcessOptions {
   readonly onEnd: () => void
 }
 
+const LEVELS_HEARD: ReadonlySet<string> = new Set(['warn', 'error', 'fatal'])
+
 interface Life {
   readonly owner: Owner
   broker: Broker | undefined
@@ -94,7 +96,7 @@ export class BrokerProcess {
           failpoints,
           lockDirectory: async () => ({ release: async () => {} }),
           openStore: async () => this.#store,
-          listen: async (options) => network.listen(options),
+          listen: (options) => network.listen(options),
         },
       )
       life.broker = broker
@@ -114,6 +116,13 @@ export class BrokerProcess {
     if (life.owner.isDead) return
     const { scheduler, history } = this.#options
     scheduler.note('failed', String(error))
+    if ((error as { code?: string }).code === 'CORRUPT_DATA')
+      history.record({
+        type: 'damageFound',
+        by: 'the broker',
+        message: String(error),
+        isExplained: this.isExcused,
+      })
     if (!this.isExcused) {
       scheduler.fail(new Error('the broker gave up with nothing wrong', { cause: error }))
       return
@@ -200,7 +209,9 @@ export class BrokerProcess {
       )
     }
     const ignore = (): void => {}
-    const log = { trace: ignore, debug: ignore, info: ignore, warn: note, error: broken, fatal: broken }
+    const isLevelEnabled = (level: string): boolean => LEVELS_HEARD.has(level)
+    const write = { trace: ignore, debug: ignore, info: ignore, warn: note, error: broken, fatal: broken }
+    const log = { ...write, isLevelEnabled }
     return { ...log, child: () => log } as unknown as Logger
   }
 }

@@ -34,6 +34,12 @@ export class BrokerSocket extends Duplex {
     return this.#accepted + this.writableLength
   }
 
+  /** What arrives is read as from any stream. */
+  readAsStream(): this {
+    this.#onPausing(false)
+    return this
+  }
+
   /** From `resume` on `onBytes` gets what arrives; see `readInPlace`, which this is the counterpart of. */
   readWith(onBytes: (bytes: Buffer) => void): this {
     this.#onBytes = onBytes
@@ -43,7 +49,8 @@ export class BrokerSocket extends Duplex {
   received(bytes: Buffer): void {
     if (this.destroyed) return
     this.bytesRead += bytes.length
-    this.#onBytes?.(bytes)
+    if (this.#onBytes === undefined) this.push(bytes)
+    else this.#onBytes(bytes)
   }
 
   ended(): void {

@@ -1,12 +1,24 @@
 import type { Client } from '../../client/client.js'
 import { connect } from '../../client/connect.js'
-import type { Surroundings } from '../../client/options.js'
+import { Connection } from '../../client/connection.js'
+import { EventListeners } from '../../client/events.js'
+import { type Surroundings, settingsOf } from '../../client/options.js'
+import { socketUrl } from '../../client/url.js'
 import type { HistoryRecorder } from '../checker/recorder.js'
 import type { SeededRandom } from '../support/seeded-random.js'
 import type { SimulatedNetwork } from './network.js'
 import { Owner, type Scheduler } from './scheduler.js'
 import { EPOCH_MS } from './virtual-globals.js'
 import { WireTap } from './wire-tap.js'
+
+const URL = 'ws://127.0.0.1:4600'
+const OPTIONS = {
+  backoffBaseMs: 20,
+  backoffCapMs: 500,
+  connectTimeoutMs: 2_000,
+  pingIntervalMs: 1_000,
+  pingTimeoutMs: 1_000,
+}
 
 /** A program with a client, in a process of its own: it may be stalled, or die. */
 export class ClientProcess {
@@ -20,6 +32,7 @@ export class ClientProcess {
   readonly over: Promise<void>
   readonly #scheduler: Scheduler
   readonly #network: SimulatedNetwork
+  readonly #surroundings: Surroundings
   readonly #ending = new AbortController()
   readonly #deathListeners: (() => void)[] = []
   #programs = 0
@@ -32,10 +45,12 @@ export class ClientProcess {
     random: SeededRandom
     isMortal: boolean
     history: HistoryRecorder
+    /** The broker told it that something is wrong. */
+    onComplaint: (code: string) => void
   }) {
     const { name, scheduler, network, random } = options
     this.isMortal = options.isMortal
-    this.tap = new WireTap(options.history)
+    this.tap = new WireTap(options.history, options.onComplaint)
     this.owner = new Owner(name)
     this.random = random
     this.#scheduler = scheduler
@@ -43,18 +58,23 @@ export class ClientProcess {
     this.over = new Promise((resolve) => {
       this.#setOver = resolve
     })
-    this.client = connect(
-      'ws://127.0.0.1:4600',
-      {
-        clientName: name,
-        backoffBaseMs: 20,
-        backoffCapMs: 500,
-        connectTimeoutMs: 2_000,
-        pingIntervalMs: 1_000,
-        pingTimeoutMs: 1_000,
-      },
-      { clock: this.#clock(), random: random.fork(), openSocket: network.openSocketOf(this.owner, this.tap) },
-    )
+    this.#surroundings = {
+      clock: this.#clock(),
+      random: random.fork(),
+      openSocket: network.openSocketOf(this.owner, this.tap),
+    }
+    this.client = connect(URL, { ...OPTIONS, clientName: name }, this.#surroundings)
+  }
+
+  /** One more connection, for who speaks the protocol by hand. Whoever opens it closes it. */
+  connection(): Connection {
+    return new Connection({
+      url: socketUrl(URL),
+      clientName: this.name,
+      token: undefined,
+      settings: settingsOf(OPTIONS, this.#surroundings),
+      events: new EventListeners(),
+    })
   }
 
   get name(): string {

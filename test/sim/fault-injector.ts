@@ -1,5 +1,6 @@
 import type { SeededRandom } from '../support/seeded-random.js'
 import type { InjectedFailure } from '../support/simulated-disk.js'
+import { placesToRot } from './bit-rot.js'
 import type { BrokerProcess, CrashKind } from './broker-process.js'
 import type { ClientProcess } from './client-process.js'
 import { type FaultName, type PlannedFault, planFaults } from './faults.js'
@@ -9,17 +10,41 @@ import type { Owner, Scheduler } from './scheduler.js'
 import type { SimulatedFailpoints } from './simulated-failpoints.js'
 
 /** What fails on a disk that begins to go, and how. */
-const DISK_ERRORS: Record<'writeError' | 'syncError', readonly InjectedFailure[]> = {
-  writeError: [{ operation: 'write', code: 'EIO' }],
+const DISK_ERRORS: Record<'readError' | 'writeError' | 'syncError', readonly InjectedFailure[]> = {
+  readError: [
+    { operation: 'read', code: 'EIO' },
+    { operation: 'read', path: /\/chunks\//, code: 'EIO' },
+    { operation: 'open', code: 'EMFILE' },
+    { operation: 'readFile', code: 'EIO' },
+    { operation: 'list', code: 'EIO' },
+    { operation: 'freeBytes', code: 'EIO' },
+  ],
+  writeError: [
+    { operation: 'write', code: 'EIO' },
+    { operation: 'write', path: /\/chunks\//, code: 'EIO' },
+    { operation: 'write', code: 'ENOSPC' },
+    { operation: 'rename', code: 'EIO' },
+    { operation: 'remove', code: 'EIO' },
+    { operation: 'truncate', code: 'EIO' },
+  ],
   syncError: [
     { operation: 'sync', code: 'EIO' },
     { operation: 'syncDirectory', code: 'EIO' },
   ],
 }
 
+const DISK_FAULTS: readonly FaultName[] = [
+  'readError',
+  'writeError',
+  'syncError',
+  'manifestError',
+  'rot',
+  'fullDisk',
+]
+
 const HOUR_MS = 3_600_000
-/** How wrong the broker's clock may be. Ahead by less than retries are remembered for (10 min): they may come after a jump. */
-const CLOCK_OFFSETS_MS = [-HOUR_MS, -5_000, -100, 0, 100, 5_000, 5 * 60_000]
+/** How wrong the broker's clock may be: ahead by less than the days for which ids of producers and records are kept. */
+const CLOCK_OFFSETS_MS = [-HOUR_MS, -5_000, -100, 0, 100, 5_000, 5 * 60_000, HOUR_MS, 30 * HOUR_MS]
 
 export interface FaultInjectorOptions {
   readonly scheduler: Scheduler
@@ -41,6 +66,7 @@ export class FaultInjector {
   #diskFactor = 1
   #clockOffsetMs = 0
   #isDiskFull = false
+  #isRotten = false
   /** The power fails during the next write to the WAL. */
   #isAiming = false
   #isOver = false
@@ -55,6 +81,11 @@ export class FaultInjector {
   /** By how much the broker's wall clock is wrong. */
   get clockOffsetMs(): number {
     return this.#clockOffsetMs
+  }
+
+  /** Whether the disk failed, or lied, so far. */
+  get hasBrokenDisk(): boolean {
+    return DISK_FAULTS.some((name) => (this.counts[name] ?? 0) > 0)
   }
 
   /** How long the next operation of the disk takes. */
@@ -84,7 +115,7 @@ export class FaultInjector {
   /** The broker is down: it comes back some time later. */
   brokerEnded(): void {
     const { scheduler, random, broker } = this.#options
-    broker.isExcused = this.#isDiskFull
+    broker.isExcused = this.#isDiskFull || this.#isRotten
     const ms = this.#isOver ? 1 : random.pick([0, 1, 10, 100, 2_000])
     scheduler.after(ms, () => broker.start(), { kind: 'restart', owner: scheduler.world })
   }
@@ -98,6 +129,7 @@ export class FaultInjector {
     failpoints.disarm()
     this.#diskFactor = 1
     this.#freeDisk()
+    this.#mendDisk()
     for (const owner of this.#stalled) owner.stalledUntilMs = 0
     for (const id of this.#silenced) network.cut(id)
     broker.start()
@@ -105,7 +137,7 @@ export class FaultInjector {
 
   /** Whether there was anything to strike. */
   #strike(name: FaultName): boolean {
-    const { broker, network, random } = this.#options
+    const { broker, network, random, scheduler } = this.#options
     switch (name) {
       case 'powerCut':
         // Most writes are over soon: a cut at any moment would seldom tear one.
@@ -139,11 +171,26 @@ export class FaultInjector {
           this.#diskFactor = 1
         })
         return true
+      case 'readError':
       case 'writeError':
       case 'syncError':
         broker.disk.failNext({ ...random.pick(DISK_ERRORS[name]), skip: random.below(4) })
         broker.isExcused = true
         return true
+      case 'manifestError':
+        broker.store.failNextCommit(new Error('EIO: the manifest cannot be written'))
+        broker.isExcused = true
+        return true
+      case 'rot': {
+        const places = placesToRot(broker.disk.files(), random)
+        if (places.length === 0) return false
+        for (const { path, offset } of places) broker.disk.rot(path, offset, random.below(8))
+        scheduler.note('rot', places.map(({ path, offset }) => `${path} ${offset}`).join(' '))
+        broker.isExcused = true
+        this.#isRotten = true
+        this.#later(random.pick([20, 500, 3_000]), () => this.#mendDisk())
+        return true
+      }
       case 'fullDisk':
         broker.disk.limitFree(random.pick([0, 8, 100, 300]) * 1_024)
         broker.isExcused = true
@@ -186,6 +233,11 @@ export class FaultInjector {
   #freeDisk(): void {
     this.#isDiskFull = false
     this.#options.broker.disk.limitFree(undefined)
+  }
+
+  #mendDisk(): void {
+    this.#isRotten = false
+    this.#options.broker.disk.mend()
   }
 
   #later(ms: number, fn: () => void): void {

@@ -1,6 +1,7 @@
 import type { HistoryRecorder } from '../checker/recorder.js'
 import type { SeededRandom } from '../support/seeded-random.js'
 import type { ClientProcess } from './client-process.js'
+import type { AskHttp } from './http-link.js'
 import type { Plan } from './plan.js'
 import type { Scheduler } from './scheduler.js'
 
@@ -14,6 +15,8 @@ export interface Lab {
   readonly isEnding: boolean
   /** Whoever loses its connection hears of it soon: nobody is stopped or cut off silently. */
   readonly isOpenlyBroken: boolean
+  /** Has the broker serve HTTP; returns how a process speaks it. Absent where nobody does. */
+  readonly serveHttp?: () => (process: ClientProcess) => AskHttp
   /** A new process with a client of its own. */
   newProcess(name: string, options?: { isMortal?: boolean }): ClientProcess
 }

@@ -1,6 +1,7 @@
 import './deterministic-zlib.js'
 import { writeSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { type PlantedFault, plantedFaultNames } from '../../broker/platform/planted-faults.js'
 import { writeHistory } from '../checker/history-file.js'
 import { describeFailure, replayCommand } from './failure-report.js'
 import { type SimulationReport, simulate } from './simulation.js'
@@ -15,6 +16,7 @@ steps give the same run, event by event, and the same trace hash.
   --seeds N      so many seeds, from --seed on (default 1)
   --steps N      events after which the world heals and all is checked (default 2000)
   --minutes N    stop after so many minutes, however many seeds are left
+  --planted NAME the broker makes a mistake, for the checker to find: one of broker/platform/planted-faults.ts
   --history FILE write what clients saw to a file, one JSON object a line (of the last seed)
   --trace FILE   write every event to a file, one line each (of the last seed)
   --json         one JSON object for each seed instead of a line, and one for the sum
@@ -27,6 +29,7 @@ interface Arguments {
   readonly seeds: number
   readonly steps: number
   readonly untilMs: number
+  readonly planted: PlantedFault | undefined
   readonly traceFile: string | undefined
   readonly historyFile: string | undefined
   readonly isJson: boolean
@@ -55,6 +58,7 @@ function argumentsOf(args: string[]): Arguments | undefined {
       seeds: { type: 'string', default: '1' },
       steps: { type: 'string', default: '2000' },
       minutes: { type: 'string' },
+      planted: { type: 'string' },
       trace: { type: 'string' },
       history: { type: 'string' },
       json: { type: 'boolean', default: false },
@@ -70,11 +74,18 @@ function argumentsOf(args: string[]): Arguments | undefined {
     seeds: whole('seeds', values.seeds),
     steps: whole('steps', values.steps),
     untilMs: now() + minutes * 60_000,
+    planted: values.planted === undefined ? undefined : plantedFault(values.planted),
     traceFile: values.trace,
     historyFile: values.history,
     isJson: values.json,
     keepsGoing: values['keep-going'],
   }
+}
+
+function plantedFault(text: string): PlantedFault {
+  const name = plantedFaultNames.find((known) => known === text)
+  if (name === undefined) throw new Error(`--planted is one of ${plantedFaultNames.join(', ')}`)
+  return name
 }
 
 function whole(name: string, text: string): number {
@@ -116,13 +127,14 @@ async function main(): Promise<number> {
 
 async function runSeed(
   seed: number,
-  { steps, traceFile, historyFile, isJson }: Arguments,
+  { steps, planted, traceFile, historyFile, isJson }: Arguments,
 ): Promise<SimulationReport> {
   const trace = traceFile === undefined ? undefined : new TraceFile(traceFile)
   const startedMs = now()
   const report = await simulate({
     seed,
     steps,
+    planted,
     onTrace: trace === undefined ? undefined : (line) => trace.add(line),
   })
   const ms = now() - startedMs

@@ -1,6 +1,9 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
+import { BrokerHealth } from '../../broker/http/health.js'
+import { HttpFace } from '../../broker/http/http-server.js'
+import { DEFAULT_HTTP_LIMITS } from '../../broker/http/limits.js'
 import type { Listener, ListenerOptions } from '../../broker/listener.js'
 import { WebSocketFace } from '../../broker/session/websocket-server.js'
 import type { OpenSocket, SocketListener, SocketOptions } from '../../client/platform/socket.js'
@@ -8,7 +11,7 @@ import { SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/version.js'
 import type { SeededRandom } from '../support/seeded-random.js'
 import { BrokerSocket } from './broker-socket.js'
 import { ClientSocket } from './client-socket.js'
-import { type NetworkWeather, Pipe } from './pipe.js'
+import { type NetworkWeather, Pipe, type PipeReceiver } from './pipe.js'
 import type { Owner, Scheduler } from './scheduler.js'
 import type { WireTap } from './wire-tap.js'
 
@@ -24,10 +27,23 @@ interface Connection {
   readonly toClient: Pipe
 }
 
+/** Who hears of the connection, and then of what comes through it. */
+export interface ConnectingReceiver extends PipeReceiver {
+  connected(out: Pipe): void
+}
+
+interface Connecting {
+  readonly client: Owner
+  readonly receiver: ConnectingReceiver
+  readonly isHttp: boolean
+}
+
 /** Where the broker listens, while it does. */
 interface Port {
   readonly owner: Owner
   readonly server: EventEmitter
+  /** Where there is anybody to ask it. */
+  readonly http: HttpFace | undefined
 }
 
 /** The network between the clients and the broker: slow, and not to be relied upon. */
@@ -39,6 +55,7 @@ export class SimulatedNetwork {
   readonly #connections = new Map<number, Connection>()
   #port: Port | undefined
   #id = 0
+  #isHttpServed = false
 
   constructor(options: { scheduler: Scheduler; random: SeededRandom; weather: NetworkWeather }) {
     this.#scheduler = options.scheduler
@@ -51,9 +68,10 @@ export class SimulatedNetwork {
     return [...this.#connections.keys()]
   }
 
-  /** The broker's side: what `startListener` does on a real one, for WebSockets alone. */
-  listen(options: ListenerOptions): Listener {
+  /** The broker's side: what `startListener` does on a real one. */
+  async listen(options: ListenerOptions): Promise<Listener> {
     const owner = this.#scheduler.owner
+    const http = this.#isHttpServed ? await httpFace(options) : undefined
     const server = new EventEmitter()
     const face = new WebSocketFace({
       ...options,
@@ -62,7 +80,7 @@ export class SimulatedNetwork {
       takeOver: (socket, onBytes) =>
         (socket as unknown as BrokerSocket).readWith(onBytes) as unknown as Socket,
     })
-    const port = { owner, server }
+    const port = { owner, server, http }
     this.#port = port
     return {
       port: 4600,
@@ -71,7 +89,7 @@ export class SimulatedNetwork {
       },
       close: async ({ drainMs }) => {
         if (this.#port === port) this.#port = undefined
-        await face.close({ drainMs })
+        await Promise.all([face.close({ drainMs }), http?.close({ drainMs })])
       },
       cut: async () => this.cutAllOf(owner),
     }
@@ -80,6 +98,16 @@ export class SimulatedNetwork {
   /** A client's side. */
   openSocketOf(client: Owner, tap?: WireTap): OpenSocket {
     return (options, listener) => this.#open({ client, tap }, options, listener)
+  }
+
+  /** From the next life of the broker on HTTP is served, too. */
+  serveHttp(): void {
+    this.#isHttpServed = true
+  }
+
+  /** A client's side, for bytes of HTTP. */
+  openHttp(client: Owner, receiver: ConnectingReceiver): void {
+    this.#begin(++this.#id, { client, receiver, isHttp: true })
   }
 
   /** Loses a connection, in the middle of whatever is under way; both ends hear of it, each in its own time. */
@@ -115,24 +143,28 @@ export class SimulatedNetwork {
   ): ClientSocket {
     const id = ++this.#id
     const socket = new ClientSocket({ listener, frameBytesMax, tap, onGone: () => this.#gone(id) })
+    this.#begin(id, { client, receiver: socket, isHttp: false })
+    return socket
+  }
+
+  #begin(id: number, connecting: Connecting): void {
     const { latencyMsMin, latencyMsMax } = this.weather
     const ms = latencyMsMin + this.#random.fraction() * (latencyMsMax - latencyMsMin)
     const { world } = this.#scheduler
-    this.#scheduler.after(ms, () => this.#connect(id, client, socket), {
+    this.#scheduler.after(ms, () => this.#connect(id, connecting), {
       kind: 'connect',
       detail: id,
       owner: world,
     })
-    return socket
   }
 
-  #connect(id: number, client: Owner, socket: ClientSocket): void {
+  #connect(id: number, { client, receiver: socket, isHttp }: Connecting): void {
     const port = this.#port
-    if (port === undefined) {
+    if (port === undefined || (isHttp && port.http === undefined)) {
       this.#scheduler.after(0, () => socket.reset(), { kind: 'refuse', detail: id, owner: client })
       return
     }
-    const pipe = (name: string, sender: Owner, owner: Owner, receiver: ClientSocket | BrokerSocket): Pipe =>
+    const pipe = (name: string, sender: Owner, owner: Owner, receiver: PipeReceiver): Pipe =>
       new Pipe({
         scheduler: this.#scheduler,
         random: this.#random.fork(),
@@ -152,8 +184,12 @@ export class SimulatedNetwork {
     const toBroker = pipe('>broker', client, port.owner, brokerSocket)
     toBroker.hold()
     this.#connections.set(id, { id, client, broker: port.owner, toBroker, toClient })
-    this.#scheduler.after(0, () => port.server.emit('upgrade', upgradeRequest, brokerSocket, NOTHING), {
-      kind: 'upgrade',
+    const accept = (): void => {
+      if (isHttp) port.http?.server.emit('connection', brokerSocket.readAsStream())
+      else port.server.emit('upgrade', upgradeRequest, brokerSocket, NOTHING)
+    }
+    this.#scheduler.after(0, accept, {
+      kind: isHttp ? 'accept' : 'upgrade',
       detail: id,
       owner: port.owner,
     })
@@ -167,6 +203,25 @@ export class SimulatedNetwork {
   #gone(id: number): void {
     this.#connections.delete(id)
   }
+}
+
+/** The broker's HTTP face, for connections that it is given. */
+async function httpFace(options: ListenerOptions): Promise<HttpFace> {
+  const { host, allowedOrigins } = options
+  const face = new HttpFace({
+    ...options,
+    limits: DEFAULT_HTTP_LIMITS,
+    health: new BrokerHealth({ isDiskFull: () => false }),
+    version: '0',
+    origins: { allowedOrigins, ownHosts: [host] },
+  })
+  face.server.prependListener('request', (_request, response) => {
+    // The one thing that is of this day.
+    response.sendDate = false
+  })
+  await face.answer()
+  face.serve(options)
+  return face
 }
 
 const upgradeRequest = {

@@ -35,6 +35,10 @@ export interface Faults {
   readonly slowDisk: number
   readonly writeError: number
   readonly syncError: number
+  readonly readError: number
+  readonly manifestError: number
+  /** A bit of a file comes back wrong for a while. */
+  readonly rot: number
   readonly fullDisk: number
   readonly clockJump: number
   readonly stall: number
@@ -76,6 +80,9 @@ export function drawPlan(random: SeededRandom): Plan {
       slowDisk: some(0.5),
       writeError: some(0.3),
       syncError: some(0.3),
+      readError: random.chance(0.4) ? 2 * random.fraction() : 0,
+      manifestError: some(0.2),
+      rot: random.chance(0.3) ? 3 * random.fraction() : 0,
       fullDisk: some(0.3),
       clockJump: some(1),
       stall: some(1),

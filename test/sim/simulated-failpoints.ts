@@ -1,4 +1,5 @@
 import { type FailpointName, type Failpoints, failpointNames } from '../../broker/platform/failpoints.js'
+import type { PlantedFault } from '../../broker/platform/planted-faults.js'
 import type { SeededRandom } from '../support/seeded-random.js'
 import type { Scheduler } from './scheduler.js'
 
@@ -7,6 +8,7 @@ const CRITICAL: readonly FailpointName[] = ['walBeforeWrite', 'walAfterWrite', '
 
 /** Failpoints that count, at which the broker may be held up or come to its end. */
 export class SimulatedFailpoints implements Failpoints {
+  readonly planted: PlantedFault | undefined
   readonly hits: Record<FailpointName, number>
   readonly #scheduler: Scheduler
   readonly #random: SeededRandom
@@ -18,10 +20,13 @@ export class SimulatedFailpoints implements Failpoints {
     random: SeededRandom
     /** How likely a hit takes some time. */
     holdOdds: number
+    /** The mistake that the broker is to make. */
+    planted?: PlantedFault | undefined
   }) {
     this.#scheduler = options.scheduler
     this.#random = options.random
     this.#holdOdds = options.holdOdds
+    this.planted = options.planted
     this.hits = Object.fromEntries(failpointNames.map((name) => [name, 0])) as Record<FailpointName, number>
   }
 

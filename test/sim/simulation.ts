@@ -1,5 +1,6 @@
 // First of all: what is imported below takes gunzip from node:zlib.
 import './deterministic-zlib.js'
+import type { PlantedFault } from '../../broker/platform/planted-faults.js'
 import { checkHistory } from '../checker/check.js'
 import type { HistoryEvent, Violation } from '../checker/history.js'
 import { HistoryRecorder } from '../checker/recorder.js'
@@ -10,6 +11,7 @@ import { BrokerProcess } from './broker-process.js'
 import { ClientProcess } from './client-process.js'
 import { scheduleZlibOn } from './deterministic-zlib.js'
 import { FaultInjector } from './fault-injector.js'
+import { HttpLink } from './http-link.js'
 import type { Lab } from './lab.js'
 import { SimulatedNetwork } from './network.js'
 import { drawPlan, type Plan } from './plan.js'
@@ -24,6 +26,8 @@ export interface SimulationOptions {
   readonly seed: number
   /** Events after which no more faults and no new work come. */
   readonly steps: number
+  /** A mistake that the broker makes, for the checker to find. */
+  readonly planted?: PlantedFault | undefined
   readonly onTrace?: ((line: TraceLine) => void) | undefined
 }
 
@@ -46,6 +50,9 @@ export interface SimulationReport {
   /** What went wrong otherwise: an error that nobody may get, a broker that gave up, a run that does not come to rest. */
   readonly failure: Error | undefined
 }
+
+const NEVER = new Set(['INTERNAL', 'BAD_FRAME', 'BAD_REQUEST', 'BAD_BATCH', 'BAD_CRC', 'BAD_COMPRESSION'])
+const OF_DISKS = new Set(['CORRUPT_DATA', 'STORAGE_FAILED'])
 
 /** How long it may take until all is still once the world is sound, simulated. */
 const REST_MS_MAX = 600_000
@@ -91,6 +98,7 @@ class Simulation {
       scheduler: this.#scheduler,
       random: this.#random.fork(),
       holdOdds: this.#plan.holdOdds,
+      planted: options.planted,
     })
     this.#broker = new BrokerProcess({
       scheduler: this.#scheduler,
@@ -165,7 +173,12 @@ class Simulation {
     }
     // What a power cut leaves is all that counts.
     this.#broker.crash('powerCut')
-    await this.#rest('the last start', this.#untilServing())
+    try {
+      await this.#rest('the last start', this.#untilServing())
+    } catch (error) {
+      if (error instanceof Unrest) this.#history.record({ type: 'brokerStuck' })
+      throw error
+    }
     await this.#rest('the last reading', readEverything(this.#lab(), workload.topics))
   }
 
@@ -198,6 +211,13 @@ class Simulation {
       get isEnding() {
         return simulation.#isEnding
       },
+      serveHttp: () => {
+        this.#network.serveHttp()
+        return ({ owner, name }) => {
+          const onComplaint = (code: string): void => this.#judge(code, name)
+          return new HttpLink({ network: this.#network, scheduler: this.#scheduler, owner, onComplaint }).ask
+        }
+      },
       newProcess: (name, { isMortal = false } = {}) => this.#newProcess(name, isMortal),
     }
   }
@@ -210,9 +230,19 @@ class Simulation {
       random: this.#random.fork(),
       isMortal,
       history: this.#history,
+      onComplaint: (code) => this.#judge(code, name),
     })
     this.#processes.push(process)
     return process
+  }
+
+  /** What nobody may be told, whatever happens to the world; and what only a broken disk explains. */
+  #judge(code: string, name: string): void {
+    const isExplained = this.#faults.hasBrokenDisk
+    if (code === 'CORRUPT_DATA')
+      this.#history.record({ type: 'damageFound', by: name, message: code, isExplained })
+    if (!NEVER.has(code) && (!OF_DISKS.has(code) || isExplained)) return
+    this.#scheduler.fail(new Error(`${name} was told ${code} with nothing wrong`))
   }
 
   #newDisk(): SimulatedDisk {

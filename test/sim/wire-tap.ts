@@ -1,8 +1,22 @@
 import { unpackFrame } from '../../protocol/frame.js'
-import { groupAssignment, joinGroup } from '../../protocol/messages/group.js'
+import type { MemberId, TopicId } from '../../protocol/ids.js'
+import { error } from '../../protocol/messages/error.js'
+import { groupAssignment, groupEnded, joinGroup } from '../../protocol/messages/group.js'
 import { metadataListed } from '../../protocol/messages/metadata.js'
 import { queueDeliver } from '../../protocol/messages/queue.js'
+import { subscriptionEnded } from '../../protocol/messages/subscribe.js'
 import type { HistoryRecorder } from '../checker/recorder.js'
+import { ServedTap } from './served-tap.js'
+
+/** A partition as it was assigned to a member, by the ids that acks carry. */
+export interface TappedAssignment {
+  readonly groupId: number
+  readonly memberId: MemberId
+  readonly topicId: TopicId
+  readonly epoch: number
+  /** Where it was to go on. */
+  readonly cursor: number
+}
 
 /** A job's lease, as the broker gave it. */
 export interface TappedLease {
@@ -12,10 +26,14 @@ export interface TappedLease {
 }
 
 const OPCODES_SENT: ReadonlySet<number> = new Set([joinGroup.opcode])
+/** Frames in which the broker says what is wrong. */
+const COMPLAINTS = new Map([error, subscriptionEnded, groupEnded].map((message) => [message.opcode, message]))
 const OPCODES_RECEIVED: ReadonlySet<number> = new Set([
   groupAssignment.opcode,
   metadataListed.opcode,
   queueDeliver.opcode,
+  ...ServedTap.opcodes,
+  ...COMPLAINTS.keys(),
 ])
 
 /**
@@ -24,14 +42,18 @@ const OPCODES_RECEIVED: ReadonlySet<number> = new Set([
  */
 export class WireTap {
   readonly #history: HistoryRecorder
+  readonly #onComplaint: (code: string) => void
   readonly #topicNames = new Map<string, string>()
   readonly #members = new Map<string, { readonly id: string; readonly since: number }>()
   readonly #groups = new Map<string, string>()
-  readonly #epochs = new Map<string, { readonly epoch: number; readonly cursor: number }>()
+  readonly #assignments = new Map<string, TappedAssignment>()
   readonly #leases = new Map<string, TappedLease>()
+  readonly #served: ServedTap
 
-  constructor(history: HistoryRecorder) {
+  constructor(history: HistoryRecorder, onComplaint: (code: string) => void = () => {}) {
     this.#history = history
+    this.#served = new ServedTap(history, (topicId) => this.#topicNames.get(topicId))
+    this.#onComplaint = onComplaint
   }
 
   /** The member that this process is, or was last, in a group. */
@@ -40,8 +62,8 @@ export class WireTap {
   }
 
   /** What was assigned last to a member. */
-  assignmentOf(member: string, topic: string, partition: number) {
-    return this.#epochs.get(`${member}/${topic}/${partition}`)
+  assignmentOf(member: string, topic: string, partition: number): TappedAssignment | undefined {
+    return this.#assignments.get(`${member}/${topic}/${partition}`)
   }
 
   /** The lease under which a member got a job last. */
@@ -60,7 +82,16 @@ export class WireTap {
   received(message: Uint8Array): void {
     const opcode = opcodeOf(message)
     if (!OPCODES_RECEIVED.has(opcode)) return
+    if (ServedTap.opcodes.includes(opcode)) {
+      this.#served.received(opcode, message)
+      return
+    }
     const frame = unpackFrame(message)
+    const complaint = COMPLAINTS.get(opcode)
+    if (complaint !== undefined) {
+      this.#onComplaint(complaint.read(frame).code)
+      return
+    }
     if (opcode === metadataListed.opcode) {
       for (const { name, topicId } of metadataListed.read(frame).topics) this.#topicNames.set(topicId, name)
     } else if (opcode === groupAssignment.opcode) this.#assigned(frame)
@@ -68,7 +99,7 @@ export class WireTap {
   }
 
   #assigned(frame: readonly unknown[]): void {
-    const { memberId, assigned } = groupAssignment.read(frame)
+    const { groupId, memberId, assigned } = groupAssignment.read(frame)
     const group = this.#groups.get(memberId)
     if (group === undefined) return
     const since = this.#members.get(group)?.since ?? 0
@@ -76,9 +107,9 @@ export class WireTap {
       this.#topicNames.set(topicId, name)
       const key = `${memberId}/${name}/${partition}`
       // After a reconnect it is told again of what it has; its own place may be further on.
-      if (this.#epochs.get(key)?.epoch === epoch) continue
+      if (this.#assignments.get(key)?.epoch === epoch) continue
       const at = Math.max(cursor, startOffset)
-      this.#epochs.set(key, { epoch, cursor: at })
+      this.#assignments.set(key, { groupId, memberId, topicId, epoch, cursor: at })
       this.#history.record({
         type: 'assigned',
         group,

@@ -115,6 +115,26 @@ export class SimulatedDisk implements Disk {
     this.inode(path, 'read').flipBit(offset, bit)
   }
 
+  /** A bit of a file comes back wrong from now on, until its byte is written again or `mend` is called. */
+  rot(path: string, offset: number, bit: number): void {
+    this.inode(path, 'read').rot(offset, bit)
+  }
+
+  /** What rotted reads right again, and what was to fail works. */
+  mend(): void {
+    this.#failures = []
+    for (const view of ['cached', 'durable'] as const) {
+      for (const [, node] of walk(this.#namespace.root, view)) if (node.kind === 'file') node.mend()
+    }
+  }
+
+  /** Every file there is, by path. `settledBytes`: below it nothing is of the last four writes. */
+  files(): { path: string; bytes: number; settledBytes: number }[] {
+    return [...walk(this.#namespace.root, 'cached')].flatMap(([path, node]) =>
+      node.kind === 'file' ? [{ path, bytes: node.cached.size, settledBytes: node.settledBytes }] : [],
+    )
+  }
+
   /** Paths of the files, and names of the directory entries, that a crash could still change. */
   unsynced(): string[] {
     const files = [...walk(this.#namespace.root, 'cached')].filter(
@@ -226,7 +246,7 @@ export class SimulatedDisk implements Disk {
   }
 
   readFile(path: string): Promise<Uint8Array> {
-    return this.perform('readFile', path, { begin: () => this.inode(path, 'readFile').cached.toBytes() })
+    return this.perform('readFile', path, { begin: () => this.inode(path, 'readFile').toBytes() })
   }
 
   replaceFile(path: string, bytes: Uint8Array): Promise<void> {

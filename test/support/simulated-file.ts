@@ -31,7 +31,7 @@ export class SimulatedFile implements DiskFile {
         begin: () => undefined,
         // The bytes are those of the moment it returns; a real disk may give any mixture of before and after.
         end: () => {
-          count = this.#inode.cached.read(buffer, position)
+          count = this.#inode.read(buffer, position)
         },
       })
       return count

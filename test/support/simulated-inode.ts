@@ -1,6 +1,8 @@
 import type { SeededRandom } from './seeded-random.js'
 import { pageBytes, SparseBytes } from './sparse-bytes.js'
 
+const LAST_WRITES = 4
+
 /** What a disk writes whole or not at all. */
 export const sectorBytes = 512
 
@@ -61,6 +63,10 @@ export class SimulatedInode {
   #order = 0
   /** The change up to which the disk's size is right. */
   #sizeOrder = 0
+  /** Bits that come back wrong, by offset: laid over what is read, so that they can be put right again. */
+  readonly #rot = new Map<number, number>()
+  /** Where the last writes began. */
+  #lastWrites: number[] = []
 
   constructor(content?: Uint8Array) {
     this.#durable = new SparseBytes()
@@ -68,7 +74,7 @@ export class SimulatedInode {
     this.#cached = new SparseBytes(this.#durable)
   }
 
-  get cached(): Readonly<Pick<SparseBytes, 'size' | 'allocatedBytes' | 'read' | 'growth' | 'toBytes'>> {
+  get cached(): Readonly<Pick<SparseBytes, 'size' | 'allocatedBytes' | 'growth' | 'toBytes'>> {
     return this.#cached
   }
 
@@ -80,8 +86,45 @@ export class SimulatedInode {
     return this.#pending.length > 0
   }
 
+  /** What a reader gets: the page cache, with the bits that rotted. */
+  read(buffer: Uint8Array, position: number): number {
+    const count = this.#cached.read(buffer, position)
+    for (const [offset, bits] of this.#rot) {
+      const at = offset - position
+      if (at >= 0 && at < count) buffer[at] = (buffer[at] as number) ^ bits
+    }
+    return count
+  }
+
+  toBytes(): Uint8Array {
+    const bytes = new Uint8Array(this.#cached.size)
+    this.read(bytes, 0)
+    return bytes
+  }
+
+  /** Below it is nothing that the last four writes brought: what a log has gone past. */
+  get settledBytes(): number {
+    return this.#lastWrites.length < LAST_WRITES ? 0 : Math.min(...this.#lastWrites)
+  }
+
+  /** A bit of a byte comes back wrong, until the byte is written again or `mend` is called. */
+  rot(offset: number, bit: number): void {
+    if (offset >= this.#cached.size) throw new RangeError(`byte ${offset} is past the end`)
+    this.#rot.set(offset, (this.#rot.get(offset) ?? 0) ^ (1 << bit))
+  }
+
+  mend(): void {
+    this.#rot.clear()
+  }
+
+  #renew(from: number, to: number): void {
+    for (const offset of this.#rot.keys()) if (offset >= from && offset < to) this.#rot.delete(offset)
+  }
+
   write(bytes: Uint8Array, position: number): WriteInFlight {
     this.#cached.write(bytes, position)
+    this.#renew(position, position + bytes.byteLength)
+    this.#lastWrites = [position, ...this.#lastWrites.slice(0, LAST_WRITES - 1)]
     const pending: PendingWrite = {
       kind: 'write',
       order: ++this.#order,
@@ -105,6 +148,7 @@ export class SimulatedInode {
 
   resize(size: number): void {
     this.#cached.resize(size)
+    this.#renew(size, Number.POSITIVE_INFINITY)
     this.#pending.push({ kind: 'resize', order: ++this.#order, sizeAfter: size })
   }
 

@@ -109,6 +109,26 @@ export async function smallDataDirectory(options: {
   return { directory, contents, remove: () => rm(directory, { recursive: true, force: true }) }
 }
 
+/** Gives the same directory over again: making one takes most of a second, copying it next to nothing. */
+export class SmallDirectories {
+  readonly #originals = new Map<'clean' | 'killed', Promise<SmallDataDirectory>>()
+
+  /** A copy of the one that came to this end. */
+  async copy(stop: 'clean' | 'killed'): Promise<SmallDataDirectory> {
+    const made = this.#originals.get(stop) ?? smallDataDirectory({ stop })
+    this.#originals.set(stop, made)
+    const original = await made
+    const directory = await mkdtemp(join(tmpdir(), 'millrace-small-'))
+    await cp(original.directory, directory, { recursive: true })
+    return { ...original, directory, remove: () => rm(directory, { recursive: true, force: true }) }
+  }
+
+  /** Removes the originals. */
+  async remove(): Promise<void> {
+    for (const made of this.#originals.values()) await (await made).remove()
+  }
+}
+
 /** Waits until nothing changes in a directory any more: a kill takes no time, a copy does. */
 async function quiet(directory: string): Promise<void> {
   for (let before = ''; ; ) {

@@ -2,12 +2,18 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '../../client/client.js'
 import { connect } from '../../client/connect.js'
+import { Connection } from '../../client/connection.js'
+import { EventListeners } from '../../client/events.js'
+import { settingsOf } from '../../client/options.js'
 import type { Socket } from '../../client/platform/socket.js'
 import { openSocket } from '../../client/platform/socket-node.js'
+import { socketUrl } from '../../client/url.js'
 import type { HistoryRecorder } from '../checker/recorder.js'
 import type { ClientProcess } from '../sim/client-process.js'
 import { WireTap } from '../sim/wire-tap.js'
 import type { SeededRandom } from '../support/seeded-random.js'
+
+const OPTIONS = { backoffBaseMs: 20, backoffCapMs: 300, requestTimeoutMs: 60_000 }
 
 /** A program of the simulation with a real client, real sockets and real time; it lives until it is told to end. */
 export class RealProcess {
@@ -20,6 +26,7 @@ export class RealProcess {
   readonly over: Promise<void>
   readonly #ending = new AbortController()
   readonly #onFailed: (error: Error) => void
+  readonly #url: string
   #programs = 0
   #setOver: () => void = () => {}
 
@@ -42,11 +49,18 @@ export class RealProcess {
     this.over = new Promise((resolve) => {
       this.#setOver = resolve
     })
-    this.client = connect(
-      url,
-      { clientName: name, backoffBaseMs: 20, backoffCapMs: 300, requestTimeoutMs: 60_000 },
-      { openSocket: tappedBy(this.tap) },
-    )
+    this.#url = url
+    this.client = connect(url, { ...OPTIONS, clientName: name }, { openSocket: tappedBy(this.tap) })
+  }
+
+  connection(): Connection {
+    return new Connection({
+      url: socketUrl(this.#url),
+      clientName: this.name,
+      token: undefined,
+      settings: settingsOf(OPTIONS, { openSocket: tappedBy(this.tap) }),
+      events: new EventListeners(),
+    })
   }
 
   /** It was asked to come to its end. */

@@ -52,6 +52,8 @@ const appendRecords = rawRoute({
     'UNKNOWN_TOPIC',
     'UNKNOWN_PARTITION',
     'TOPIC_READ_ONLY',
+    'STREAM_CLOSED',
+    'STREAM_DELETED',
     'ENCODING_MISMATCH',
     'ILLEGAL_ARGUMENT',
     'RECORD_TOO_LARGE',

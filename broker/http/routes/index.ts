@@ -1,6 +1,8 @@
 import type { PrometheusPageOptions } from '../prometheus.js'
 import type { Route } from '../route.js'
+import { streamRoutes } from '../streams/stream-routes.js'
 import { appendRoutes } from './append-records.js'
+import { chunkRoutes } from './chunks.js'
 import { deadLetterRoutes } from './dead-letters.js'
 import { eventRoutes } from './events.js'
 import { groupRoutes } from './groups.js'
@@ -25,10 +27,12 @@ export function routesOf(options: RoutesOptions): readonly Route[] {
     ...partitionRoutes,
     ...appendRoutes,
     ...readRoutes,
+    ...chunkRoutes,
     ...eventRoutes,
     ...groupRoutes,
     ...deadLetterRoutes,
     ...jobRoutes,
+    ...streamRoutes,
     ...webSocketRoutes,
     ...healthRoutes,
     ...metricsRoutes(options),

@@ -1,6 +1,10 @@
 import type { FastifyReply } from 'fastify'
 import { MillraceError } from '../../../protocol/error-codes.js'
 import { HARD_LIMITS } from '../../../protocol/limits.js'
+import type { ChunkRow } from '../../manifest/rows.js'
+import type { TopicInfo } from '../../shard/shard-face.js'
+import type { ChunkFormat } from '../chunks/chunk-caching.js'
+import { chunkPath } from '../chunks/chunk-name.js'
 import type { HttpContext } from '../context.js'
 import { accepted } from '../media-type.js'
 import type { Page } from '../page-reader.js'
@@ -65,8 +69,14 @@ const readRecords = route({
         about: 'Milliseconds to wait for the first record where there is none yet; default 0.',
       }),
     ),
+    chunks: optional(
+      bool(
+        'Where a sealed chunk begins, name it instead of reading it: for whoever has a cache; default false.',
+      ),
+    ),
   },
   answers: {
+    307: { about: 'With `chunks`: the records are those of the chunk at `Location`, which caches may keep.' },
     200: {
       about: 'The records, none at the end. NDJSON has a record a line and the rest in the headers.',
       headers: {
@@ -103,11 +113,17 @@ const readRecords = route({
     const { limit = DEFAULT_RECORDS, maxBytes = DEFAULT_BYTES, wait: waitMs = 0, offset = 'earliest' } = query
     const gone = new AbortController()
     whenClosed(reply.raw, () => gone.abort())
+    const from = offsetOf(context, { topicId: topic.topicId, partition }, offset)
+    if (query.chunks) {
+      const row = wholeChunkAt(context, { topic, partition, offset: from }, query)
+      if (row !== undefined)
+        return sendToChunk(reply, row, type === 'application/x-ndjson' ? 'ndjson' : 'json')
+    }
     const request = {
       shard: context.backend.shard,
       topic,
       partition,
-      offset: offsetOf(context, { topicId: topic.topicId, partition }, offset),
+      offset: from,
       limit,
       maxBytes: context.unsent.readBytesMax(Math.min(maxBytes, context.limits.fetchBytesMax)),
     }
@@ -131,6 +147,42 @@ export function offsetOf(
   if (Number.isSafeInteger(wanted)) return wanted
   throw new MillraceError('OFFSET_OUT_OF_RANGE', { details: { startOffset, endOffset: durableEnd } })
 }
+
+/** The chunk that a read may be answered with; otherwise it goes on as any other, counted by the reason. */
+function wholeChunkAt(
+  { backend, metrics, log }: HttpContext,
+  { topic, partition, offset }: { topic: TopicInfo; partition: number; offset: number },
+  { limit, maxBytes }: { readonly limit?: number | undefined; readonly maxBytes?: number | undefined },
+): ChunkRow | undefined {
+  const found = backend.sealed.startingAt({ topicId: topic.topicId, partition, offset })
+  const isMore = (row: ChunkRow): boolean =>
+    row.section.recordCount > (limit ?? Number.POSITIVE_INFINITY) ||
+    row.section.byteEnd - row.section.byteStart > (maxBytes ?? Number.POSITIVE_INFINITY)
+  const reason = typeof found === 'string' ? found : isMore(found) ? 'bounded' : undefined
+  if (reason === undefined) return found as ChunkRow
+  metrics.count(FALLBACK_COUNTERS[reason])
+  log.debug(
+    { event: 'fallback', topic: topic.name, partition, offset, reason },
+    'a read gets a page and no whole chunk',
+  )
+  return undefined
+}
+
+const FALLBACK_COUNTERS = {
+  unaligned: 'chunkFallbacksUnaligned',
+  unsealed: 'chunkFallbacksUnsealed',
+  truncated: 'chunkFallbacksTruncated',
+  bounded: 'chunkFallbacksBounded',
+} as const
+
+const sendToChunk = (reply: FastifyReply, row: ChunkRow, format: ChunkFormat): FastifyReply =>
+  reply
+    .code(307)
+    .header('location', `${chunkPath(row)}?format=${format}`)
+    .header('millrace-next-offset', row.section.endOffset)
+    .header('cache-control', 'no-store')
+    .header('vary', 'Accept, Origin')
+    .send()
 
 function bodyOf({ records, nextOffset, startOffset, endOffset }: Page, type: string): Buffer {
   if (type === 'application/x-ndjson') return Buffer.from(records.map((text) => `${text}\n`).join(''))

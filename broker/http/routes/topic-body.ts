@@ -1,6 +1,7 @@
 import { ENCODINGS, type Encoding } from '../../../protocol/encodings.js'
 import { HARD_LIMITS } from '../../../protocol/limits.js'
 import {
+  EMPTY_TOPIC_OPTIONS_PATCH,
   ON_LAG,
   type OnLag,
   TOPIC_OPTION_NAMES,
@@ -39,6 +40,7 @@ export const settingsPatch = {
       uint({ max: HARD_LIMITS.dedupWindowMsMax, about: 'How long a dedupId is remembered at least.' }),
     ),
   ),
+  publicCache: optional(nullable(bool('Caches that many share may keep its chunks; default false.'))),
 }
 
 /** Settings in an answer: as they hold, null for no bound. */
@@ -52,6 +54,7 @@ export const settingsInForce = {
     onLag,
   }),
   dedupWindowMs: uint(),
+  publicCache: bool(),
 }
 
 /** A topic in an answer. */
@@ -68,22 +71,24 @@ export const topicFields = {
 type Settings = Readonly<{
   retention?: Readonly<Partial<Record<TopicOptionName, unknown>>> | undefined
   dedupWindowMs?: number | null | undefined
+  publicCache?: boolean | null | undefined
 }>
 
 /** Settings of a request as the shard takes them. */
-export function patchOf({ retention, dedupWindowMs }: Settings): {
+export function patchOf({ retention, dedupWindowMs, publicCache }: Settings): {
   options: TopicOptionsPatch
   clear: TopicOptionName[]
 } {
-  const given: Partial<Record<TopicOptionName, unknown>> = { ...retention, dedupWindowMs }
+  const given: Partial<Record<TopicOptionName, unknown>> = { ...retention, dedupWindowMs, publicCache }
   const clear = TOPIC_OPTION_NAMES.filter((name) => given[name] === null)
-  const options = Object.fromEntries(TOPIC_OPTION_NAMES.map((name) => [name, given[name] ?? null]))
-  return { options: options as unknown as TopicOptionsPatch, clear }
+  const set = TOPIC_OPTION_NAMES.filter((name) => (given[name] ?? null) !== null)
+  const options = Object.fromEntries(set.map((name) => [name, given[name]])) as Partial<TopicOptionsPatch>
+  return { options: { ...EMPTY_TOPIC_OPTIONS_PATCH, ...options }, clear }
 }
 
 /** What `settingsInForce` describes. */
-export function settingsOf({ dedupWindowMs, ...retention }: TopicOptions): object {
-  return { retention, dedupWindowMs }
+export function settingsOf({ dedupWindowMs, publicCache = false, ...retention }: TopicOptions): object {
+  return { retention, dedupWindowMs, publicCache }
 }
 
 /** What `topicFields` describe. */

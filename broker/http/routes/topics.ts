@@ -141,7 +141,7 @@ const deleteTopic = route({
   params: { topic: topicName },
   isMutation: true,
   answers: { 204: { about: 'It is gone.' } },
-  errors: ['ILLEGAL_TOPIC_NAME', 'UNKNOWN_TOPIC', 'TOPIC_READ_ONLY', 'STORAGE_FAILED'],
+  errors: ['ILLEGAL_TOPIC_NAME', 'UNKNOWN_TOPIC', 'TOPIC_READ_ONLY', 'STREAM_DELETED', 'STORAGE_FAILED'],
   async handle({ backend }, { params, requestId }, reply) {
     await backend.shard.deleteTopic({ requestId, name: params.topic })
     return reply.code(204).send()

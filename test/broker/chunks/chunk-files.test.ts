@@ -125,12 +125,41 @@ describe('ChunkFiles', () => {
     expect(second.buffers[0]?.[0]).toBe(0x4d)
   })
 
+  it('gives back the memory that it was provided with, once what was read is released or cannot be given', async () => {
+    const entries = storedEntries([100, 100_000, 5_000_000, 100])
+    const { disk, files, owned } = await sealed(entries)
+    let taken = 0
+    let held = 0
+    const takeMemory = (bytes: number) => {
+      taken++
+      held++
+      return { bytes: new Uint8Array(bytes).fill(0xee), release: () => void held-- }
+    }
+    for (const [offset, { bytes }] of entries.entries()) {
+      const read = await files.read({ ...owned, offset, maxBytes: 1_000, takeMemory })
+      expect(Buffer.compare(joined(read.buffers), bytes)).toBe(0)
+      expect(held).toBe(1)
+      read.release()
+      expect(held).toBe(0)
+    }
+    // Those that are larger than a read take memory a second time.
+    expect(taken).toBe(entries.length + 2)
+    const gapped = { ...owned, section: { ...owned.section, endOffset: 9 } }
+    await files.read({ ...gapped, offset: 5, maxBytes: 1, takeMemory })
+    expect(held).toBe(0)
+    disk.flipBit(chunkPath, owned.section.byteEnd - 10)
+    await expect(files.read({ ...owned, offset: 3, maxBytes: 1, takeMemory })).rejects.toThrow(
+      ChunkCorruption,
+    )
+    expect(held).toBe(0)
+  })
+
   it('passes over a gap at the end of a section', async () => {
     const { files, owned } = await sealed(storedEntries([50, 50]))
     const gapped = { ...owned, section: { ...owned.section, endOffset: 9 } }
     expect((await files.read({ ...gapped, offset: 0, maxBytes: 1 })).nextOffset).toBe(1)
     expect((await files.read({ ...gapped, offset: 1, maxBytes: 1 })).nextOffset).toBe(9)
-    expect(await files.read({ ...gapped, offset: 5, maxBytes: 1 })).toEqual({
+    expect(await files.read({ ...gapped, offset: 5, maxBytes: 1 })).toMatchObject({
       buffers: [],
       bytes: 0,
       nextOffset: 9,
@@ -232,6 +261,25 @@ describe('ChunkFiles', () => {
       /file of chunk/,
     )
     await expect(files.read({ ...owned, offset: 0, maxBytes: 1 })).rejects.toThrow(/missing/)
+  })
+
+  it('closes a file whose header it cannot read', async () => {
+    const open: string[] = []
+    const disk = new SimulatedDisk({
+      onOperation: ({ operation, phase, path }) => {
+        if (phase !== 'begin' || !path.endsWith('.chunk')) return
+        if (operation === 'open') open.push(path)
+        if (operation === 'close') open.splice(open.indexOf(path), 1)
+      },
+    })
+    await disk.makeDirectory(chunkDirectory)
+    const [section] = await sealChunk({ disk, chunkId }, [{ entries: storedEntries([50]) }])
+    const owned = { ...(section as OwnedSection), chunkId }
+    expect(open).toEqual([])
+    const files = chunkFiles(disk)
+    disk.failNext({ operation: 'read', code: 'EIO' })
+    await expect(files.read({ ...owned, offset: 0, maxBytes: 1 })).rejects.toMatchObject({ code: 'EIO' })
+    expect(open).toEqual([])
   })
 
   it('lists chunk files alone, in order', async () => {

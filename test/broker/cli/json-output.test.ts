@@ -38,7 +38,7 @@ describe('a record as JSON', () => {
     const packed = recordAsJson({ ...record, value }, { keyEncoding: 'text', valueEncoding: 'msgpack' })
     expect(JSON.parse(packed).value).toEqual({
       raw: { base64: '/w==' },
-      big: '9223372036854775808',
+      big: { int64: '9223372036854775808' },
       list: [null, true],
     })
     const json = recordAsJson(
@@ -46,16 +46,25 @@ describe('a record as JSON', () => {
       { keyEncoding: 'text', valueEncoding: 'json' },
     )
     expect(JSON.parse(json).value).toEqual({ a: [1] })
+    const digits = recordAsJson(
+      { ...record, value: '{"n":9007199254740993}' },
+      { keyEncoding: 'text', valueEncoding: 'json' },
+    )
+    expect(digits).toContain('"value":{"n":9007199254740993}')
   })
 })
 
 describe('a value alone', () => {
-  it('is the text or the bytes it is, JSON as it was written, and nothing for none', () => {
+  it('is the text or the bytes it is, JSON as it was written, and nothing or null for none', () => {
     const bytes = new Uint8Array([1, 10])
     expect(printable('a', 'text')).toBe('a')
     expect(printable('{ "n": 12345678901234567890 }', 'json')).toBe('{ "n": 12345678901234567890 }')
     expect(printable(bytes, 'bytes')).toBe(bytes)
-    expect(printable(null, 'bytes')).toBe('')
+    for (const encoding of ['bytes', 'text'] as const) expect(printable(null, encoding)).toBe('')
+    for (const encoding of ['json', 'msgpack'] as const) expect(printable(null, encoding)).toBe('null')
+    expect(printable(msgpack().encode(2n ** 53n + 1n) as Uint8Array, 'msgpack')).toBe(
+      '{"int64":"9007199254740993"}',
+    )
     expect(printable(msgpack().encode([1, 'a']) as Uint8Array, 'msgpack')).toBe('[1,"a"]')
   })
 })

@@ -30,16 +30,26 @@ describe('lines as records', () => {
     expect(valuesOf(block('\xff\x00\n\xfe'), 'bytes')).toEqual([Buffer.from([255, 0]), Buffer.from([254])])
   })
 
-  it('stay the text they are in a json topic', () => {
+  it('stay the text they are in a json topic, but for null, which is none', () => {
     expect(valuesOf(utf8('{ "n": 12345678901234567890 }\nnull'), 'json')).toEqual([
       '{ "n": 12345678901234567890 }',
-      'null',
+      null,
     ])
   })
 
   it('become MessagePack in a msgpack topic', () => {
     const [value] = valuesOf(utf8('{"a":[1,"b"]}'), 'msgpack')
     expect(msgpack().decode(value as Uint8Array)).toEqual({ a: [1, 'b'] })
+    const marked = valuesOf(
+      utf8('[{"int64":"9007199254740993"},{"base64":"AQ=="},{"float64":"NaN"}]\nnull'),
+      'msgpack',
+    )
+    expect(msgpack().decode(marked[0] as Uint8Array)).toEqual([
+      2n ** 53n + 1n,
+      new Uint8Array([1]),
+      Number.NaN,
+    ])
+    expect(marked[1]).toBeNull()
   })
 
   it('have the key before the first separator, and count the bytes of their values only', () => {
@@ -60,6 +70,12 @@ describe('lines as records', () => {
     ['text that is none', block('a\n\xff', 7), format('text'), 'line 8 is not valid UTF-8'],
     ['a key that is no text', block('a\t1\n\xff\t2', 7), format('text', '\t'), 'line 8 is not valid UTF-8'],
     ['no key', block('a,1\nb', 7), format('text', ','), 'line 8 has no key: it does not hold ","'],
+    [
+      'a whole number that would be rounded',
+      block('1\n9007199254740993', 7),
+      format('msgpack'),
+      'line 8 is refused: its value has 9007199254740993, which JSON would round',
+    ],
     ['a value that is no JSON', block('1\n{', 7), format('json'), 'line 8 is refused: its value is not JSON'],
     [
       'a key that is no JSON',

@@ -27,6 +27,8 @@ describe("the flags of a topic's options", () => {
     expect(settingsOf()).toEqual({})
     expect(settingsOf('--max-age', '7d')).toEqual({ retention: { maxAgeMs: 604_800_000 } })
     expect(settingsOf('--dedup-window', '1h')).toEqual({ dedupWindowMs: 3_600_000 })
+    expect(settingsOf('--public-cache')).toEqual({ publicCache: true })
+    expect(settingsOf('--no-public-cache')).toEqual({ publicCache: false })
     const all = ['--max-bytes', '1GiB', '--until-acked', '--cursor-idle', '1d', '--max-lag-bytes', '1MiB']
     expect(settingsOf(...all, '--on-lag', 'drop')).toEqual({
       retention: {
@@ -62,9 +64,10 @@ describe("the flags of a topic's options", () => {
 
 describe("a topic's options on one line", () => {
   it('say what is kept, without rounding', () => {
-    const line = (retention: object, dedupWindowMs = 600_000) =>
-      describeOptions({ retention: { ...NONE, ...retention }, dedupWindowMs })
+    const line = (retention: object, dedupWindowMs = 600_000, publicCache = false) =>
+      describeOptions({ retention: { ...NONE, ...retention }, dedupWindowMs, publicCache })
     expect(line({})).toBe('keeps all records; dedup window 10 min')
+    expect(line({}, 600_000, true)).toBe('keeps all records; dedup window 10 min; in public caches')
     expect(line({ maxAgeMs: 604_800_000, maxBytes: 1_500_000_000, untilAcked: true })).toBe(
       'keeps up to 7 d, up to 1500000000 B a partition, until acknowledged; dedup window 10 min',
     )

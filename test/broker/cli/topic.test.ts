@@ -68,6 +68,7 @@ describe('millrace topic', () => {
         onLag: 'keep',
       },
       dedupWindowMs: 600_000,
+      publicCache: false,
       internal: false,
     }
     const partitions = [0, 1].map((partition) => ({ partition, startOffset: 0, endOffset: 0 }))

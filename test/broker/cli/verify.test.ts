@@ -1,19 +1,21 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { run } from '../../../broker/cli/program.js'
 import { lockDirectory } from '../../../broker/platform/directory-lock.js'
 import { filesIn, flip, type GroupPlace, groupsOf } from '../../support/damage.js'
-import { type SmallDataDirectory, smallDataDirectory } from '../../support/small-data-directory.js'
+import { type SmallDataDirectory, SmallDirectories } from '../../support/small-data-directory.js'
 
+const directories = new SmallDirectories()
 let made: SmallDataDirectory
 
 beforeEach(async () => {
-  made = await smallDataDirectory({ stop: 'killed' })
+  made = await directories.copy('killed')
 })
 
 afterEach(() => made.remove())
+afterAll(() => directories.remove())
 
 /** Runs one command line; returns its exit code and what it printed. */
 async function millrace(...argv: string[]): Promise<{ code: number; out: string; err: string }> {

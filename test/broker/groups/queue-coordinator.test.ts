@@ -120,6 +120,19 @@ describe('a worker', () => {
     await expect(settle(world, ada, 'ack', link.jobs)).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
   })
 
+  test('counts as one until all that it said before it left is done: the queue is not begun anew in between', async () => {
+    const world = await started(2)
+    const { harness, link, groupId } = world
+    const queues = new QueueMembers(harness.coordinator)
+    const settling = settle(world, ada, 'ack', link.jobs)
+    const leaving = harness.coordinator.leave({ groupId, memberId: ada })
+    expect(queues.isActive(groupId)).toBe(true)
+    await leaving
+    expect(queues.isActive(groupId)).toBe(false)
+    expect(await settling).toEqual({ results: [], deadlines: [] })
+    expect(queueOf(world)?.floor).toBe(2)
+  })
+
   test('that loses its connection keeps its jobs until it is given up, and pays for those it had started', async () => {
     const world = await started(3)
     const { harness, topicId, link } = world
@@ -354,10 +367,13 @@ describe('jobs', () => {
     expect(link.jobs.map(({ value }) => value)).toEqual(['new'])
   })
 
-  test('that a read cannot get are read again a little later', async () => {
+  test.each([
+    ['in a way that nobody expected', new Error('eio')],
+    ['because the disk failed', new MillraceError('STORAGE_FAILED')],
+  ])('that a read cannot get %s are read again a little later', async (_how, error) => {
     const world = await started(0)
     const { harness, topicId, link } = world
-    harness.simulated.failpoints.arm('queueBeforeRead', () => Promise.reject(new Error('eio')))
+    harness.simulated.failpoints.arm('queueBeforeRead', () => Promise.reject(error))
     await append(harness.shard, textBatch(['job'], { topicId }))
     await harness.rest()
     expect(link.jobs).toEqual([])
@@ -451,6 +467,20 @@ describe('a job that fails too often', () => {
     ])
     expect(queueOf(world)?.floor).toBe(1)
     expect(harness.simulated.metrics.snapshot().counters.deadLetters).toBe(1)
+  })
+
+  test('is buried a little later when the disk does not give its record now', async () => {
+    const world = await started(1, { join: { maxDeliveries: 1 } })
+    const { harness, link } = world
+    vi.spyOn(harness.letters, 'record').mockRejectedValueOnce(new MillraceError('STORAGE_FAILED'))
+    const settling = settle(world, ada, 'nack', link.jobs, { reason: 'no such street' })
+    await harness.pass(1_000)
+    expect(await settling).toMatchObject({ results: [] })
+    const dlq = harness.shard.topicNamed('mails.mail.dlq')?.topicId as TopicId
+    expect(await harness.letters.record({ topicId: dlq, partition: 0, offset: 0 })).toMatchObject({
+      value: 'job 0',
+    })
+    expect(harness.warnings).toEqual([expect.stringContaining('a dead letter cannot be written')])
   })
 
   test('is buried without key and value when its record is damaged, and keeps no other from it', async () => {

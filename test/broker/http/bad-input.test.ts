@@ -1,4 +1,7 @@
+import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { routesOf } from '../../../broker/http/routes/index.js'
+import type { ErrorCode } from '../../../protocol/error-codes.js'
 import { until } from '../../support/until.js'
 import { type HttpBroker, startHttp } from './harness.js'
 
@@ -15,6 +18,56 @@ const outcome = ({ status, json }: { status: number; json: { error: { code: stri
   json.error.code,
 ]
 
+const TRAVERSALS = [
+  '..%2f..%2fetc%2fpasswd',
+  '%2e%2e',
+  '%2e',
+  '..%5c..%5cx',
+  '%2fetc%2fpasswd',
+  'a%00',
+  '%252e%252e%252f',
+  'a%20b',
+  'caf%C3%A9',
+  'x'.repeat(250),
+]
+
+interface ParameterKind {
+  /** What a value that cannot be is answered with. */
+  readonly code: ErrorCode
+  readonly good: string
+  /** Beside what climbs out. */
+  readonly wrong?: readonly string[]
+}
+
+/** Every parameter of a path. One that is not here fails the tests below: say what is wrong for it. */
+const PARAMETER_KINDS: Readonly<Record<string, ParameterKind>> = {
+  topic: { code: 'ILLEGAL_TOPIC_NAME', good: 'a' },
+  group: { code: 'ILLEGAL_GROUP_NAME', good: 'g', wrong: ['a.b'] },
+  partition: {
+    code: 'BAD_REQUEST',
+    good: '0',
+    wrong: ['-1', '0x0', '00', '1e0', '99999999999999999999'],
+  },
+  topicId: { code: 'BAD_REQUEST', good: '0'.repeat(32), wrong: ['a', 'A'.repeat(32)] },
+  chunk: {
+    code: 'BAD_REQUEST',
+    good: `${'0'.repeat(16)}-${'0'.repeat(32)}`,
+    wrong: ['0', `${'0'.repeat(16)}-`],
+  },
+}
+
+/** All that is served; a stream's path is any text, and has tests of its own. */
+const ROUTES = routesOf({ version: '0', measured: undefined }).filter(
+  ({ path }) => !path.startsWith('/v1/stream/'),
+)
+const PARAMETERS = ROUTES.flatMap(({ method, path, params = {} }) =>
+  Object.keys(params).map((name) => [method, path, name] as const),
+)
+
+/** The path with these parameters, and good ones for the others. */
+const pathWith = (path: string, values: Readonly<Record<string, string>>): string =>
+  path.replace(/:(\w+)/g, (_, name: string) => values[name] ?? PARAMETER_KINDS[name]?.good ?? '')
+
 /** Requests that have a body, and one that each takes. */
 const BODIES: readonly [method: string, path: string, body: object][] = [
   ['POST', '/v1/topics', { name: 'b' }],
@@ -30,6 +83,13 @@ const BODIES: readonly [method: string, path: string, body: object][] = [
 ]
 
 describe('a request whose body is wrong', () => {
+  it('has every body of what is served tried', () => {
+    const taking = ROUTES.filter(({ body }) => body !== undefined).map(
+      ({ method, path }) => `${method} ${pathWith(path, {})}`,
+    )
+    expect(BODIES.map(([method, path]) => `${method} ${path}`).sort()).toEqual(taking.sort())
+  })
+
   it.each(BODIES)('%s %s: too large, by its length', async (method, path) => {
     const http = await withTopic()
     const bytesMax = 8 * 1024 * 1024
@@ -131,81 +191,50 @@ describe('a request whose body is wrong', () => {
   })
 })
 
-/** Paths with a parameter, as a function of it. */
-const TOPIC_PATHS: readonly [method: string, path: (name: string) => string][] = [
-  ['GET', (name) => `/v1/topics/${name}`],
-  ['PATCH', (name) => `/v1/topics/${name}`],
-  ['DELETE', (name) => `/v1/topics/${name}`],
-  ['GET', (name) => `/v1/topics/${name}/partitions`],
-  ['GET', (name) => `/v1/topics/${name}/partitions/0/offset?time=0`],
-  ['POST', (name) => `/v1/topics/${name}/partitions/0/delete-before`],
-  ['GET', (name) => `/v1/topics/${name}/partitions/0/records`],
-  ['POST', (name) => `/v1/topics/${name}/records`],
-  ['GET', (name) => `/v1/groups/g?topic=${name}`],
-  ['DELETE', (name) => `/v1/groups/g?topic=${name}`],
-  ['GET', (name) => `/v1/groups/g/topics/${name}/dead-letters`],
-  ['DELETE', (name) => `/v1/groups/g/topics/${name}/dead-letters`],
-  ['POST', (name) => `/v1/groups/g/topics/${name}/dead-letters/replay`],
-]
-const GROUP_PATHS: readonly [method: string, path: (name: string) => string][] = [
-  ['GET', (name) => `/v1/groups/${name}`],
-  ['DELETE', (name) => `/v1/groups/${name}`],
-  ['POST', (name) => `/v1/groups/${name}/reset`],
-  ['GET', (name) => `/v1/groups/${name}/topics/a/dead-letters`],
-  ['DELETE', (name) => `/v1/groups/${name}/topics/a/dead-letters`],
-  ['POST', (name) => `/v1/groups/${name}/topics/a/dead-letters/replay`],
-  ['POST', (name) => `/v1/groups/${name}/jobs/claim`],
-  ['POST', (name) => `/v1/groups/${name}/jobs/ack`],
-  ['POST', (name) => `/v1/groups/${name}/jobs/nack`],
-  ['POST', (name) => `/v1/groups/${name}/jobs/extend`],
-]
-const PARTITION_PATHS: readonly [method: string, path: (name: string) => string][] = [
-  ['GET', (partition) => `/v1/topics/a/partitions/${partition}/records`],
-  ['GET', (partition) => `/v1/topics/a/partitions/${partition}/offset?time=0`],
-  ['POST', (partition) => `/v1/topics/a/partitions/${partition}/delete-before`],
-]
-
-const TRAVERSALS = [
-  '..%2f..%2fetc%2fpasswd',
-  '%2e%2e',
-  '%2e',
-  '..%5c..%5cx',
-  '%2fetc%2fpasswd',
-  'a%00',
-  '%252e%252e%252f',
-  'a%20b',
-  'caf%C3%A9',
-  'x'.repeat(250),
-]
-
 describe('a request whose path is wrong', () => {
-  it.each(TOPIC_PATHS)('%s: the name of a topic that no topic has', async (method, path) => {
+  it('has every parameter of what is served tried', () => {
+    expect(PARAMETERS.length).toBeGreaterThan(25)
+    for (const [method, path, name] of PARAMETERS)
+      expect(Object.keys(PARAMETER_KINDS), `${method} ${path}`).toContain(name)
+    const inPaths = ROUTES.flatMap(({ path }) => path.match(/:\w+|\*/g) ?? [])
+    expect(PARAMETERS.map(([, , name]) => `:${name}`).sort()).toEqual(inPaths.sort())
+  })
+
+  it.each(PARAMETERS)('%s %s: a %s that cannot be', async (method, path, name) => {
     const http = await withTopic()
-    for (const name of TRAVERSALS) {
-      const body = method === 'GET' || method === 'DELETE' ? {} : { body: {} }
-      expect(outcome(await http.ask(method, path(name), body))).toEqual([400, 'ILLEGAL_TOPIC_NAME'])
-    }
+    const files = await readdir(http.dataDir)
+    const { code, wrong = [] } = PARAMETER_KINDS[name] as ParameterKind
+    const body = method === 'GET' || method === 'DELETE' ? {} : { body: {} }
+    for (const value of [...TRAVERSALS, ...wrong])
+      expect(outcome(await http.ask(method, pathWith(path, { [name]: value }), body)), value).toEqual([
+        400,
+        code,
+      ])
+    expect(await readdir(http.dataDir)).toEqual(files)
     await expectUntouched(http)
   })
 
-  it.each(GROUP_PATHS)('%s: the name of a group that no group has', async (method, path) => {
+  it.each(['GET', 'DELETE'])('%s of a group: a topic in the query that cannot be', async (method) => {
     const http = await withTopic()
-    for (const name of [...TRAVERSALS, 'a.b']) {
-      const body = method === 'GET' || method === 'DELETE' ? {} : { body: {} }
-      expect(outcome(await http.ask(method, path(name), body))).toEqual([400, 'ILLEGAL_GROUP_NAME'])
-    }
+    for (const name of TRAVERSALS)
+      expect(outcome(await http.ask(method, `/v1/groups/g?topic=${name}`))).toEqual([
+        400,
+        'ILLEGAL_TOPIC_NAME',
+      ])
     await expectUntouched(http)
   })
 
-  it.each(PARTITION_PATHS)('%s: a partition that is no number, or is not there', async (method, path) => {
-    const http = await withTopic()
-    const body = method === 'GET' ? {} : { body: { offset: 0 } }
-    for (const partition of [...TRAVERSALS, '-1', '0x0', '00', '1e0', '99999999999999999999']) {
-      expect(outcome(await http.ask(method, path(partition), body))).toEqual([400, 'BAD_REQUEST'])
-    }
-    expect(outcome(await http.ask(method, path('1'), body))).toEqual([404, 'UNKNOWN_PARTITION'])
-    await expectUntouched(http)
-  })
+  it.each(ROUTES.filter(({ params = {} }) => 'partition' in params && 'topic' in params))(
+    '$method $path: a partition that is not there',
+    async ({ method, path }) => {
+      const http = await withTopic()
+      const query = path.endsWith('/offset') ? '?time=0' : ''
+      const body = method === 'GET' ? {} : { body: { offset: 0 } }
+      const answer = await http.ask(method, `${pathWith(path, { partition: '1' })}${query}`, body)
+      expect(outcome(answer)).toEqual([404, 'UNKNOWN_PARTITION'])
+      await expectUntouched(http)
+    },
+  )
 
   it('that climbs out of what is served leads nowhere', async () => {
     const http = await withTopic()

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import {
+  type AnyTopic,
   bytes,
+  type Client,
   type Codec,
   connect,
   defineTopic,
@@ -9,77 +11,210 @@ import {
   nullable,
   text,
 } from '../../../client/index.js'
-import { atEnd, startHttp } from './harness.js'
+import { millrace } from '../../support/cli.js'
+import { atEnd, type HttpBroker, startHttp } from './harness.js'
+
+/** A value as each face says it. */
+interface Value {
+  /** What the client library takes. */
+  readonly own: unknown
+  /** What the client library gives, where that is another. */
+  readonly ownRead?: unknown
+  /** The JSON of HTTP and of `consume --json`. */
+  readonly inJson: string
+  /** The line that `produce` takes, where that is not the JSON; null where no line says it. */
+  readonly line?: string | Uint8Array | null
+}
 
 const DATE = '2026-01-31T12:00:00.000Z'
 const BIG = 2n ** 53n + 1n
+const NUL = '\0'
+const EMOJI = '🧵'
 
-/** Values by what they are to the client library, and in the JSON of HTTP; undefined: a typed error there. */
-const VALUES: readonly [encoding: string, codec: Codec<never, unknown>, own: unknown, inJson: unknown][] = [
-  ['json', json<unknown>(), 7, 7],
-  ['json', json<unknown>(), 'hello', 'hello'],
-  ['json', json<unknown>(), '\0', '\0'],
-  ['json', json<unknown>(), '🧵', '🧵'],
-  ['json', json<unknown>(), '', ''],
-  ['json', json<unknown>(), DATE, DATE],
-  [
-    'json',
-    json<unknown>(),
-    { nested: [1.5, null, { a: '\u2028' }] },
-    { nested: [1.5, null, { a: '\u2028' }] },
+const asJson = (own: unknown): Value => ({ own, inJson: JSON.stringify(own) })
+const asText = (own: string): Value => ({ own, inJson: JSON.stringify(own), line: own })
+const asBytes = (own: Uint8Array): Value => ({
+  own,
+  inJson: JSON.stringify({ base64: Buffer.from(own).toString('base64') }),
+  line: own,
+})
+/** A line of text or bytes is a value, however empty. */
+const NONE: Value = { own: null, inJson: 'null', line: null }
+
+const VALUES = {
+  json: [
+    ...[7, 'hello', NUL, EMOJI, '', null, { nested: [1.5, null, { a: '\u2028' }] }].map(asJson),
+    { own: new Date(DATE), ownRead: DATE, inJson: JSON.stringify(DATE) },
   ],
-  ['text', text(), 'hello', 'hello'],
-  ['text', text(), '\0', '\0'],
-  ['text', text(), '🧵', '🧵'],
-  ['text', text(), '', ''],
-  ['bytes', bytes(), new Uint8Array([0, 255, 7]), { base64: 'AP8H' }],
-  ['bytes', bytes(), new Uint8Array(0), { base64: '' }],
-  ['msgpack', msgpack<unknown>(), 7, 7],
-  ['msgpack', msgpack<unknown>(), '\0', '\0'],
-  ['msgpack', msgpack<unknown>(), '🧵', '🧵'],
-  ['msgpack', msgpack<unknown>(), BIG, { int64: BIG.toString() }],
-  ['msgpack', msgpack<unknown>(), { b: new Uint8Array([1]) }, { b: { base64: 'AQ==' } }],
-  ['msgpack', msgpack<unknown>(), Number.NaN, { float64: 'NaN' }],
-] as never
+  text: [...['7', 'hello', NUL, EMOJI, '', BIG.toString(), DATE].map(asText), NONE],
+  bytes: [
+    asBytes(new Uint8Array([0, 255, 7])),
+    asBytes(new Uint8Array(0)),
+    asBytes(new Uint8Array(Buffer.from(EMOJI))),
+    NONE,
+  ],
+  msgpack: [
+    ...[7, 'hello', NUL, EMOJI, '', null, DATE].map(asJson),
+    { own: BIG, inJson: `{"int64":"${BIG}"}` },
+    { own: { b: new Uint8Array([1]) }, inJson: '{"b":{"base64":"AQ=="}}' },
+    { own: Number.NaN, inJson: '{"float64":"NaN"}' },
+  ],
+} satisfies Record<string, readonly Value[]>
 
-describe('a value', () => {
-  it.each(VALUES)(
-    'of a topic of %s is the same to the client library and to HTTP, whoever wrote it',
-    async (encoding, codec, own, inJson) => {
-      const http = await startHttp()
-      await http.createTopic('a', { valueEncoding: encoding })
-      const client = connect(http.broker.url)
-      atEnd(() => client.close())
-      const topic = defineTopic({ name: 'a', key: nullable(text()), value: nullable(codec) })
+type Encoding = keyof typeof VALUES
+const ENCODINGS = Object.keys(VALUES) as Encoding[]
+const CODECS: Readonly<Record<Encoding, Codec<never, unknown>>> = {
+  json: json<unknown>(),
+  text: text(),
+  bytes: bytes(),
+  msgpack: msgpack<unknown>(),
+}
+
+/** A topic without records, and a client for it. */
+async function topicOf(encoding: Encoding) {
+  const http = await startHttp()
+  await http.createTopic('a', { valueEncoding: encoding })
+  const client = connect(http.broker.url)
+  atEnd(() => client.close())
+  const topic = defineTopic({ name: 'a', key: nullable(text()), value: nullable(CODECS[encoding]) })
+  return { http, client, topic }
+}
+
+/** Everything that reads and writes. Whoever adds a face adds it here. */
+interface Face {
+  readonly write: (at: Place, values: readonly Value[]) => Promise<void>
+  /** What it says of the values, in its own words. */
+  readonly says: (value: Value) => unknown
+  readonly read: (at: Place) => Promise<unknown[]>
+}
+interface Place {
+  readonly http: HttpBroker
+  readonly client: Client
+  readonly topic: AnyTopic
+}
+
+const cli = ({ http }: Place, argv: readonly string[], input: string | Uint8Array = '') =>
+  millrace(argv, { env: { MILLRACE_URL: http.broker.url }, input })
+
+/** The values in lines of whole records, character by character. */
+const valuesIn = (lines: string): string[] =>
+  [...lines.matchAll(/"value":([^\n]*),"headers":\{\}\}\n/g)].map(([, value]) => value as string)
+
+const FACES: Readonly<Record<string, Face>> = {
+  'the client library': {
+    async write({ client, topic }, values) {
       const producer = client.producer(topic)
-      await producer.send({ key: null, value: own as never })
-      expect((await http.post('/v1/topics/a/records', { value: inJson })).status).toBe(200)
-      await producer.send({ key: null, value: null as never })
-      expect((await http.post('/v1/topics/a/records', { value: null })).status).toBe(200)
-      const { records } = (await http.get('/v1/topics/a/partitions/0/records')).json
-      expect(records.map(({ value }: { value: unknown }) => value)).toEqual([inJson, inJson, null, null])
+      await producer.sendBatch(values.map(({ own }) => ({ key: null as never, value: own as never })))
+    },
+    says: ({ own, ownRead = own }) => ownRead,
+    async read({ client, topic }) {
       const seen: unknown[] = []
       for await (const { value } of client.read(topic, { from: 'earliest', to: 'end' })) seen.push(value)
-      expect(seen).toEqual([own, own, null, null])
+      return seen
+    },
+  },
+  'the command line': {
+    async write(at, values) {
+      const lines = values.flatMap(({ line, inJson }) => [Buffer.from(line ?? inJson), Buffer.from('\n')])
+      expect(await cli(at, ['produce', 'a'], Buffer.concat(lines))).toMatchObject({ code: 0 })
+    },
+    says: ({ inJson }) => inJson,
+    async read(at) {
+      const { code, stdout } = await cli(at, ['consume', 'a', '--json', '--exit-at-end'])
+      expect(code).toBe(0)
+      return valuesIn(stdout.toString())
+    },
+  },
+  HTTP: {
+    async write({ http }, values) {
+      const body = `[${values.map(({ inJson }) => `{"value":${inJson}}`).join()}]`
+      const headers = { 'content-type': 'application/json' }
+      expect((await http.post('/v1/topics/a/records', body, headers)).status).toBe(200)
+    },
+    says: ({ inJson }) => inJson,
+    async read({ http }) {
+      const headers = { accept: 'application/x-ndjson' }
+      return valuesIn((await http.get('/v1/topics/a/partitions/0/records', { headers })).text)
+    },
+  },
+}
+
+describe('a value', () => {
+  it.each(ENCODINGS)(
+    'of a topic of %s is the same to all faces, whichever wrote it',
+    async (encoding) => {
+      const at = await topicOf(encoding)
+      const written: Value[] = []
+      for (const [name, { write }] of Object.entries(FACES)) {
+        const values = (VALUES[encoding] as readonly Value[]).filter(
+          ({ line }) => line !== null || name !== 'the command line',
+        )
+        await write(at, values)
+        written.push(...values)
+      }
+      for (const [name, { read, says }] of Object.entries(FACES))
+        expect(await read(at), name).toEqual(written.map(says))
+    },
+    60_000,
+  )
+
+  it('of JSON with a number that no double holds keeps its digits, or is a typed error', async () => {
+    const at = await topicOf('json')
+    const value = `{"n": ${BIG}}`
+    await cli(at, ['produce', 'a'], `${value}\n`)
+    await at.http.post('/v1/topics/a/records', value, { 'content-type': 'application/octet-stream' })
+    for (const name of ['the command line', 'HTTP'])
+      expect(await FACES[name]?.read(at), name).toEqual([value, value])
+    await expect(FACES['the client library']?.read(at)).rejects.toMatchObject({ code: 'ENCODING_MISMATCH' })
+  })
+
+  it.each<[face: string, Encoding, value: unknown]>([
+    ['the client library', 'json', BIG],
+    ['the client library', 'json', Number.NaN],
+    ['the client library', 'text', 7],
+    ['the client library', 'text', new Date(DATE)],
+    ['the client library', 'bytes', 'hello'],
+    ['the client library', 'msgpack', new Date(DATE)],
+    ['HTTP', 'json', BIG],
+    ['HTTP', 'msgpack', BIG],
+    ['HTTP', 'text', 7],
+    ['HTTP', 'bytes', '"hello"'],
+    ['the command line', 'msgpack', BIG],
+    ['the command line', 'json', ''],
+    ['the command line', 'text', new Uint8Array([0xff])],
+  ])(
+    'that %s gives to a topic of %s and that it cannot hold is refused: %s',
+    async (face, encoding, value) => {
+      const at = await topicOf(encoding)
+      if (face === 'the client library') {
+        const producer = at.client.producer(at.topic)
+        const sent = producer.send({ key: null as never, value: value as never })
+        await expect(sent).rejects.toMatchObject({ code: 'ENCODING_MISMATCH', outcome: 'notWritten' })
+      } else if (face === 'HTTP') {
+        const headers = { 'content-type': 'application/json' }
+        const answer = await at.http.post('/v1/topics/a/records', `{"value":${value}}`, headers)
+        expect([answer.status, answer.json.error.code]).toEqual([400, 'ENCODING_MISMATCH'])
+      } else {
+        const line = value instanceof Uint8Array ? value : Buffer.from(String(value))
+        const { code, stderr } = await cli(at, ['produce', 'a'], Buffer.concat([line, Buffer.from('\n')]))
+        expect(code).toBe(1)
+        expect(stderr).toMatch(/^millrace: line 1 is /)
+      }
+      expect(await at.http.recordsIn('a')).toBe(0)
     },
   )
 
-  it.each([
-    ['json', '{"value":9007199254740993}'],
-    ['msgpack', '{"value":9007199254740993}'],
-    ['text', '{"value":7}'],
-    ['bytes', '{"value":"hello"}'],
-  ])('of a topic of %s that would become another is a typed error: %s', async (valueEncoding, body) => {
-    const http = await startHttp()
-    await http.createTopic('a', { valueEncoding })
-    const { json } = await http.post('/v1/topics/a/records', body, { 'content-type': 'application/json' })
-    expect(json.error.code).toBe('ENCODING_MISMATCH')
-    expect(await http.recordsIn('a')).toBe(0)
+  it.each(['null', ' null\n'])('that is none is none in a raw body as well: %j', async (body) => {
+    const { http } = await topicOf('json')
+    const raw = { 'content-type': 'application/octet-stream' }
+    expect((await http.post('/v1/topics/a/records', body, raw)).status).toBe(200)
+    expect((await http.get('/v1/topics/a/partitions/0/records')).json.records).toMatchObject([
+      { value: null },
+    ])
   })
 
-  it('that another client wrote with more digits than a double has is read digit for digit', async () => {
-    const http = await startHttp()
-    await http.createTopic('a')
+  it('that another client wrote with line breaks is read on one line, digit for digit', async () => {
+    const { http } = await topicOf('json')
     const raw = { 'content-type': 'application/octet-stream' }
     await http.post('/v1/topics/a/records', '{"n": 9007199254740993,\n"x": 1.0}', raw)
     for (const accept of ['application/json', 'application/x-ndjson']) {

@@ -4,7 +4,6 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterAll, afterEach } from 'vitest'
 import { type Broker, startBroker } from '../../../broker/broker.js'
 import type { BrokerOptions } from '../../../broker/config/schema.js'
 import { BrokerHealth } from '../../../broker/http/health.js'
@@ -14,29 +13,19 @@ import { systemClock } from '../../../broker/platform/clock.js'
 import { MemoryMetrics } from '../../../broker/platform/metrics.js'
 import { systemRandom } from '../../../broker/platform/random.js'
 import { ERROR_CODES, isErrorCode } from '../../../protocol/error-codes.js'
+import { atEndOf } from '../../support/ends.js'
 import type { FakeShard } from '../../support/fake-shard.js'
+import { noChunks } from '../../support/no-chunks.js'
 import { noGroups } from '../../support/no-groups.js'
+import { noStreams } from '../../support/no-streams.js'
 import { until } from '../../support/until.js'
-
-const closing: (() => Promise<unknown>)[] = []
-
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
-  await shared?.then((http) => http.clear())
-})
-
-afterAll(async () => {
-  const http = await shared
-  await http?.broker.close()
-  if (http !== undefined) await rm(http.dataDir, { recursive: true, force: true })
-})
 
 /** Of a file's tests that ask for nothing special: starting one for each would take longer than all the rest. */
 let shared: Promise<HttpBroker> | undefined
 
 /** Closed after the test. */
 export function atEnd(close: () => Promise<unknown>): void {
-  closing.push(close)
+  atEndOf('test', close)
 }
 
 export interface Asked {
@@ -227,8 +216,10 @@ function parsed(bytes: Buffer): Answer | undefined {
  */
 export async function startHttp(options?: BrokerOptions): Promise<HttpBroker> {
   if (options === undefined) {
-    shared ??= mkdtemp(join(tmpdir(), 'millrace-http-')).then((dataDir) => start({ dataDir }))
-    return shared
+    shared ??= startShared()
+    const http = await shared
+    atEnd(() => http.clear())
+    return http
   }
   const http = await start({ dataDir: await newDirectory(), ...options })
   atEnd(() => http.broker.close())
@@ -238,6 +229,17 @@ export async function startHttp(options?: BrokerOptions): Promise<HttpBroker> {
 async function start(options: BrokerOptions & { readonly dataDir: string }): Promise<HttpBroker> {
   const broker = await startBroker({ port: 0, logLevel: 'silent', drainMs: 500, ...options })
   return new HttpBroker(broker, options.dataDir)
+}
+
+async function startShared(): Promise<HttpBroker> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'millrace-http-'))
+  const http = await start({ dataDir })
+  atEndOf('file', async () => {
+    shared = undefined
+    await http.broker.close()
+    await rm(dataDir, { recursive: true, force: true })
+  })
+  return http
 }
 
 /** Gone after the test. */
@@ -268,6 +270,13 @@ export async function startFace(
   })
   await face.listen({ host: '127.0.0.1', port: 0 })
   atEnd(() => face.close({ drainMs: 0 }))
-  if (shard !== undefined) face.serve({ shard, groups: noGroups, partitionSizes: () => undefined })
+  if (shard !== undefined)
+    face.serve({
+      shard,
+      groups: noGroups,
+      streams: noStreams,
+      partitionSizes: () => undefined,
+      sealed: noChunks,
+    })
   return { face, health, port: (face.server.address() as AddressInfo).port }
 }

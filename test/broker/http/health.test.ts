@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { FakeShard } from '../../support/fake-shard.js'
+import { noChunks } from '../../support/no-chunks.js'
 import { noGroups } from '../../support/no-groups.js'
+import { noStreams } from '../../support/no-streams.js'
 import { startFace, startHttp } from './harness.js'
 
 async function startAsking(...face: Parameters<typeof startFace>) {
@@ -24,7 +26,13 @@ describe('the health of a broker', () => {
       status: 503,
       code: 'NOT_READY',
     })
-    face.serve({ shard: new FakeShard(), groups: noGroups, partitionSizes: () => undefined })
+    face.serve({
+      shard: new FakeShard(),
+      groups: noGroups,
+      streams: noStreams,
+      partitionSizes: () => undefined,
+      sealed: noChunks,
+    })
     expect(await ask('/readyz')).toEqual({ status: 200, code: 'ok\n' })
   })
 

@@ -5,7 +5,7 @@ import { ERROR_CODES } from '../../../protocol/error-codes.js'
 import { startHttp } from './harness.js'
 
 const routes = routesOf({ measured: undefined, version: '1.2.3' })
-const templateOf = ({ path }: Route) => path.replace(/:(\w+)/g, '{$1}')
+const templateOf = ({ path }: Route) => path.replace(/:(\w+)/g, '{$1}').replace('*', '{path}')
 const nameOf = ({ method, path }: Route) => `${method} ${path}`
 
 // biome-ignore lint/suspicious/noExplicitAny: the document is compared with what the routes say.
@@ -31,7 +31,7 @@ describe('the OpenAPI document', () => {
     async (_name, route) => {
       const { paths } = await documentOf()
       const operation = paths[templateOf(route)][route.method.toLowerCase()]
-      const placeholders = [...route.path.matchAll(/:(\w+)/g)].map((match) => match[1])
+      const placeholders = [...route.path.matchAll(/:(\w+)|\*/g)].map((match) => match[1] ?? 'path')
       const inPath = operation.parameters.filter((parameter: { in: string }) => parameter.in === 'path')
       expect(inPath.map(({ name }: { name: string }) => name)).toEqual(placeholders)
       expect(operation.summary).toMatch(/^[A-Z].*[^.]$/)
@@ -77,7 +77,7 @@ describe('the OpenAPI document', () => {
   })
 })
 
-const pathOf = ({ path }: Route): string => path.replace(':partition', '0').replace(/:\w+/g, 'x')
+const pathOf = ({ path }: Route): string => path.replace(':partition', '0').replace(/:\w+|\*/g, 'x')
 
 function bodyOf(method: Method): object {
   return method === 'GET' || method === 'DELETE' ? {} : { body: {} }

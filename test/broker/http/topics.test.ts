@@ -11,6 +11,7 @@ describe('topics over HTTP', () => {
       valueEncoding: 'msgpack',
       retention: { maxAgeMs: 60_000, untilAcked: true },
       dedupWindowMs: 5_000,
+      publicCache: true,
     })
     expect(created.status).toBe(201)
     expect(created.headers.location).toBe('/v1/topics/orders')
@@ -23,6 +24,7 @@ describe('topics over HTTP', () => {
       internal: false,
       retention: { maxAgeMs: 60_000, maxBytes: null, untilAcked: true, onLag: 'keep' },
       dedupWindowMs: 5_000,
+      publicCache: true,
     })
     expect(json.topicId).toMatch(/^[0-9a-f]{32}$/)
     expect(Math.abs(Date.parse(json.createdAt) - Date.now())).toBeLessThan(60_000)

@@ -32,7 +32,67 @@ function range(rows: Lists, index: number, change: object): void {
   alter(rows.queues, 0, { ranges })
 }
 
+/** A stream of a topic that has one partition, and its fork. */
+function streams(rows: Lists, change: { source?: object; fork?: object; topic?: object } = {}): void {
+  const [source, fork] = [topicIdOf(20), topicIdOf(21)]
+  const life = { contentType: 'text/plain', ttlSeconds: null, expiresAt: null, accessedAt: 0 }
+  const state = { closed: false, closedBy: null, seq: null, opened: true, deleted: false }
+  const row = { ...life, ...state }
+  const [topic] = rows.topics
+  for (const topicId of [source, fork]) {
+    rows.topics.push({
+      ...(topic as (typeof rows.topics)[0]),
+      topicId,
+      name: topicId,
+      partitions: 1,
+      ...change.topic,
+    })
+    rows.partitions.push({
+      topicId,
+      partition: 0,
+      startOffset: 5,
+      sealedEnd: 5,
+      endOffset: 5,
+      lastAppendTime: 0,
+    })
+  }
+  const point = { topicId: source, offset: 5, subOffset: 0, endOffset: 5, endBytes: 0 }
+  rows.streams.push({ ...row, topicId: source, fork: null, ...change.source })
+  rows.streams.push({ ...row, topicId: fork, fork: { ...point, ...change.fork } })
+  rows.streamProducers.push({ topicId: source, producerId: 'p', epoch: 0, seq: 0, lastSeen: 0 })
+}
+
 const breaches: [what: string, change: (rows: Lists) => void, refusal: RegExp][] = [
+  [
+    'a stream of two partitions',
+    (rows) => {
+      streams(rows)
+      alter(rows.streams, 0, { topicId: topicIdOf(0) })
+    },
+    /its topic has 2 partitions/,
+  ],
+  ['a fork of nothing', (rows) => streams(rows, { fork: { topicId: topicIdOf(0) } }), /is missing/],
+  [
+    'a fork beyond its source',
+    (rows) => streams(rows, { fork: { endOffset: 6 } }),
+    /up to offset 6, which ends at 5/,
+  ],
+  [
+    'a deleted stream that nobody needs',
+    (rows) => {
+      streams(rows, { source: { deleted: true } })
+      alter(rows.streams, 1, { fork: null })
+    },
+    /it is deleted, and no fork needs it/,
+  ],
+  [
+    'a producer of no stream',
+    (rows) => {
+      streams(rows)
+      alter(rows.streamProducers, 0, { topicId: topicIdOf(0) })
+    },
+    /its stream is missing/,
+  ],
   [
     'two topics of one name',
     (rows) => alter(rows.topics, 1, { name: 'topic-0' }),

@@ -215,16 +215,16 @@ describe('Manifest', () => {
   it('says that a newer Millrace wrote the manifest, whatever else is in it', async () => {
     const store = (await storeOf(someContents(small))).altered((all) => [
       ...all.slice(1),
-      encodeRow(FORMAT_KEYSPACE, { format: 3 }),
+      encodeRow(FORMAT_KEYSPACE, { format: 4 }),
       [Uint8Array.from([200, 1]), new Uint8Array(9)],
     ])
     const fault = faultOf(store)
     expect(fault).toBeInstanceOf(MillraceError)
     expect(fault).toMatchObject({ code: 'UNSUPPORTED_VERSION' })
-    expect((fault as Error).message).toMatch(/newer Millrace: it has format 3, this version reads up to 2/)
+    expect((fault as Error).message).toMatch(/newer Millrace: it has format 4, this version reads up to 3/)
   })
 
-  it('reads a manifest of format 1, and makes it one of format 2 with the first flush', async () => {
+  it('reads a manifest of format 1, and makes it one of format 3 with the first flush', async () => {
     const { shard, ...rows } = someContents(small)
     const old = {
       ...rows,
@@ -234,6 +234,8 @@ describe('Manifest', () => {
       dedupBuckets: [],
       dedupPages: [],
       answers: [],
+      streams: [],
+      streamProducers: [],
     }
     const written = { ...old, shard: shardRow(old, { nextProducerId: 3, requestOrder: 2 }) }
     const store = (await storeOf(written)).altered((all) => all.map(withoutNewFields))
@@ -242,7 +244,7 @@ describe('Manifest', () => {
     expect(manifest.load()).toEqual({ ...written, topics })
     await manifest.flush({ shard: written.shard })
     const [format] = [...store.entries()]
-    expect(format && decodeRow([format[0], format[1]])).toEqual({ kind: 'format', row: { format: 2 } })
+    expect(format && decodeRow([format[0], format[1]])).toEqual({ kind: 'format', row: { format: 3 } })
     expect(new Manifest(store).load()).toEqual({ ...written, topics })
   })
 

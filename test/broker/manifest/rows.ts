@@ -20,6 +20,8 @@ export function someContents(size: { topics: number; partitions: number; chunks:
     dedupBuckets: [],
     dedupPages: [],
     answers: [],
+    streams: [],
+    streamProducers: [],
   }
   for (let t = 0; t < size.topics; t++) {
     const topicId = topicIdOf(t)

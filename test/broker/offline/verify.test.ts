@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { ChunkWriter } from '../../../broker/chunks/chunk-writer.js'
 import { chunkIdOf, type OwnedSection } from '../../../broker/chunks/format.js'
 import { verifyChunk } from '../../../broker/chunks/verify-chunk.js'
@@ -14,8 +14,9 @@ import { layoutOf, readIdentity } from '../../../broker/shard/layout.js'
 import type { WalIdentity } from '../../../broker/wal/position.js'
 import { filesIn, flip, flipManifestValue, type GroupPlace, groupsOf } from '../../support/damage.js'
 import { storedEntry } from '../../support/entries.js'
-import { type SmallDataDirectory, smallDataDirectory } from '../../support/small-data-directory.js'
+import { type SmallDataDirectory, SmallDirectories } from '../../support/small-data-directory.js'
 
+const directories = new SmallDirectories()
 let made: SmallDataDirectory | undefined
 
 afterEach(async () => {
@@ -23,8 +24,10 @@ afterEach(async () => {
   made = undefined
 })
 
+afterAll(() => directories.remove())
+
 async function make(stop: 'clean' | 'killed'): Promise<string> {
-  made = await smallDataDirectory({ stop })
+  made = await directories.copy(stop)
   return made.directory
 }
 

@@ -521,6 +521,30 @@ describe('faults of the simulated disk', () => {
     expect([...(await disk.crash().readFile('/a'))]).toEqual([0, 128, 0])
   })
 
+  it('gives back a bit wrong until it is mended, or its byte is written again', async () => {
+    const { disk, file } = await diskWith(1, filled(3, 0))
+    disk.rot('/a', 1, 7)
+    disk.rot('/a', 2, 0)
+    expect([...(await disk.readFile('/a'))]).toEqual([0, 128, 1])
+    await file.write([filled(1, 5)], 2)
+    await file.sync()
+    const bytes = filled(2, 0)
+    expect([await file.read(bytes, 1), ...bytes]).toEqual([2, 128, 5])
+    const next = disk.crash()
+    expect([...(await next.readFile('/a'))]).toEqual([0, 128, 5])
+    next.mend()
+    expect([...(await next.readFile('/a'))]).toEqual([0, 0, 5])
+  })
+
+  it('knows what the last writes brought, and what they have gone past', async () => {
+    const { disk, file } = await diskWith(1, filled(0, 0))
+    const settled = (): number | undefined => disk.files().find(({ path }) => path === '/a')?.settledBytes
+    for (const position of [0, 10, 20]) await file.write([filled(10, 1)], position)
+    expect(settled()).toBe(0)
+    for (const position of [30, 40, 50]) await file.write([filled(10, 1)], position)
+    expect(settled()).toBe(20)
+  })
+
   it('notices a buffer that is changed while its write is under way', async () => {
     const { file } = await diskWith(1, filled(3, 0))
     const buffer = filled(3, 1)

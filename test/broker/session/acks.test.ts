@@ -34,9 +34,10 @@ describe('the acks of a connection', () => {
     'are packed as the codec packs them: %i',
     async (count) => {
       const random = new SeededRandom(count)
+      const ids = numbers.filter((value) => value < 2 ** 32)
       const { sent, acks } = start()
       const expected: ProduceAck[] = Array.from({ length: count }, () => ({
-        correlationId: random.pick(numbers.filter((value) => value < 2 ** 32)),
+        correlationId: random.pick(ids),
         baseOffset: random.pick(numbers),
         appendTime: random.pick(numbers),
         duplicate: random.chance(0.5),

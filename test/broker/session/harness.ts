@@ -1,11 +1,13 @@
 import { pino } from 'pino'
-import { afterEach } from 'vitest'
 import { type Listener, type ListenerOptions, startListener } from '../../../broker/listener.js'
 import { systemClock } from '../../../broker/platform/clock.js'
 import { MemoryMetrics } from '../../../broker/platform/metrics.js'
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from '../../../broker/session/limits.js'
+import { atEndOf } from '../../support/ends.js'
 import { FakeShard } from '../../support/fake-shard.js'
+import { noChunks } from '../../support/no-chunks.js'
 import { noGroups } from '../../support/no-groups.js'
+import { noStreams } from '../../support/no-streams.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { WireClient } from './wire-client.js'
 
@@ -17,12 +19,6 @@ export interface Harness {
   readonly logged: Record<string, unknown>[]
   connect(options?: Parameters<typeof WireClient.open>[1]): Promise<WireClient>
 }
-
-const closing: (() => Promise<unknown>)[] = []
-
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
-})
 
 /** A listener before a shard in memory; closed after the test. */
 export async function startHarness(
@@ -42,12 +38,14 @@ export async function startHarness(
     allowedOrigins: [],
     brokerName: 'millrace/test',
     groups: noGroups,
+    streams: noStreams,
     partitionSizes: () => undefined,
+    sealed: noChunks,
     ...others,
     shard,
     limits: { ...DEFAULT_SESSION_LIMITS, ...limits },
   })
-  closing.push(() => listener.close({ drainMs: 0 }))
+  atEndOf('test', () => listener.close({ drainMs: 0 }))
   return {
     shard,
     metrics,
@@ -55,7 +53,7 @@ export async function startHarness(
     logged,
     async connect(clientOptions) {
       const client = await WireClient.open(listener.port, clientOptions)
-      closing.push(() => client.close())
+      atEndOf('test', () => client.close())
       return client
     },
   }

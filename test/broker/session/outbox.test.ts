@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { Writable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import type { WebSocket } from 'ws'
+import { ByteBudget } from '../../../broker/session/byte-budget.js'
 import { ReadGate } from '../../../broker/session/flow-control.js'
 import { messageHeaderBytes, writeMessageHeader } from '../../../broker/session/message-header.js'
 import { Outbox } from '../../../broker/session/outbox.js'
@@ -46,7 +47,7 @@ class FakeReader {
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-function start(bytesMax = 10_000) {
+function start(bytesMax = 10_000, budget = new ByteBudget(1e9)) {
   const socket = new SlowSocket()
   const reader = new FakeReader()
   const webSocket = Object.assign(new EventEmitter(), { readyState: 1, OPEN: 1 })
@@ -56,6 +57,7 @@ function start(bytesMax = 10_000) {
     socket: socket as unknown as Socket,
     gate: new ReadGate(reader),
     bytesMax,
+    budget,
     onDrain: () => void drains.count++,
   })
   return { socket, outbox, reader, webSocket, drains }
@@ -86,6 +88,57 @@ describe('an outbox', () => {
     outbox.send(bytesOf(100))
     await settled()
     expect(socket.writes).toHaveLength(2)
+  })
+
+  it('joins the small replies of one tick, and keeps the order of all', async () => {
+    const { socket, outbox } = start(1e9)
+    for (let i = 0; i < 100; i++) outbox.send(bytesOf(8, i))
+    outbox.send(bytesOf(10_000, 1))
+    for (let i = 0; i < 100; i++) outbox.send(bytesOf(200, i))
+    outbox.sendParts(bytesOf(10), [bytesOf(20_000)], () => {})
+    outbox.send(bytesOf(3))
+    await settled()
+    const pieces = socket.writes[0] ?? []
+    expect(pieces.length).toBeLessThan(8)
+    const sizes: number[] = []
+    const wire = Buffer.concat(pieces)
+    for (let at = 0; at < wire.length; ) {
+      const length = wire[at + 1] as number
+      const bytes = length < 126 ? length : wire.readUInt16BE(at + 2)
+      sizes.push(bytes)
+      at += messageHeaderBytes(bytes) + bytes
+    }
+    const expected = [...Array(100).fill(8), 10_000, ...Array(100).fill(200), 20_010, 3]
+    expect(sizes).toEqual(expected)
+  })
+
+  it('counts what tiny replies cost beside their bytes, while they wait', async () => {
+    const { socket, outbox } = start(10_000)
+    outbox.sendParts(bytesOf(20), [bytesOf(50_000)], () => {})
+    await settled()
+    let replies = 0
+    for (; !outbox.isFull; replies++) {
+      outbox.send(bytesOf(1))
+      await settled()
+    }
+    expect(replies).toBeLessThan(25)
+    await socket.take()
+    await socket.take()
+    expect(outbox.isFull).toBe(false)
+  })
+
+  it('may hold less, the more replies wait in all sockets, and gives its part back at its end', async () => {
+    const budget = new ByteBudget(1_000_000)
+    const [one, other] = [start(400_000, budget), start(400_000, budget)]
+    one.outbox.send(bytesOf(100_000))
+    expect(one.outbox.isFull).toBe(false)
+    other.outbox.send(bytesOf(110_000))
+    expect(other.outbox.isFull).toBe(true)
+    expect(budget.bytes).toBeGreaterThan(210_000)
+    other.outbox.close()
+    await settled()
+    await one.socket.take()
+    expect(budget.bytes).toBe(0)
   })
 
   it('sends large parts as they lie and joins small ones', async () => {

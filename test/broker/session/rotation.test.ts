@@ -1,16 +1,21 @@
 import { describe, expect, it } from 'vitest'
+import { systemClock } from '../../../broker/platform/clock.js'
+import { ByteBudget } from '../../../broker/session/byte-budget.js'
+import { FairQueue } from '../../../broker/session/fair-queue.js'
 import { DEFAULT_SESSION_LIMITS } from '../../../broker/session/limits.js'
 import type { Outbox } from '../../../broker/session/outbox.js'
-import { DeliveryBudget, Rotation } from '../../../broker/session/rotation.js'
+import { Rotation } from '../../../broker/session/rotation.js'
 
 const KIB = 1024
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 function start() {
   const outbox = { waitingBytes: 0 }
-  const budget = new DeliveryBudget(1024 * KIB)
+  const budget = new ByteBudget(1024 * KIB)
+  const fairQueue = new FairQueue(systemClock)
   const limits = { ...DEFAULT_SESSION_LIMITS, deliverMarkBytes: 100 * KIB }
-  return { outbox, budget, rotation: new Rotation({ outbox: outbox as unknown as Outbox, budget, limits }) }
+  const rotation = new Rotation({ outbox: outbox as unknown as Outbox, fairQueue, budget, limits })
+  return { outbox, budget, rotation }
 }
 
 describe('the rotation of a connection', () => {
@@ -55,17 +60,5 @@ describe('the rotation of a connection', () => {
     rotation.enter(one)
     await settled()
     expect(turns).toBe(0)
-  })
-})
-
-describe('the delivery budget', () => {
-  it('makes reads smaller as it fills, but never stops them', () => {
-    const budget = new DeliveryBudget(8 * 1024 * KIB)
-    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(1024 * KIB)
-    expect(budget.readBytesMax(10)).toBe(10)
-    budget.add(4 * 1024 * KIB)
-    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(512 * KIB)
-    budget.add(100 * 1024 * KIB)
-    expect(budget.readBytesMax(4 * 1024 * KIB)).toBe(64 * KIB)
   })
 })

@@ -61,6 +61,15 @@ export const COMMAND_SAMPLES: readonly { readonly name: string; readonly command
     },
   },
   {
+    name: 'a topic altered for public caches',
+    command: {
+      type: 'topicAltered',
+      topicId,
+      options: { ...DEFAULT_TOPIC_OPTIONS, publicCache: true },
+      requestId,
+    },
+  },
+  {
     name: 'a start that somebody asked for',
     command: {
       type: 'startMoved',
@@ -196,4 +205,65 @@ export const COMMAND_SAMPLES: readonly { readonly name: string; readonly command
     name: 'the answer of an atomic write',
     command: { type: 'answered', requestId, result: [[3, far, [[0, 1, 17]]], null] },
   },
+  {
+    name: 'a stream',
+    command: {
+      type: 'streamCreated',
+      topicId,
+      contentType: 'text/plain; charset=utf-8',
+      ttlSeconds: null,
+      expiresAt: '2026-01-31T12:00:00+01:00',
+      closed: true,
+      opened: true,
+      fork: null,
+    },
+  },
+  {
+    name: 'a fork that lives for so long',
+    command: {
+      type: 'streamCreated',
+      topicId,
+      contentType: 'application/json',
+      ttlSeconds: 3600,
+      expiresAt: null,
+      closed: false,
+      opened: false,
+      fork: {
+        topicId: topicIdFrom('fedcba9876543210fedcba9876543210'),
+        offset: 7,
+        subOffset: 3,
+        endOffset: far,
+        endBytes: 12,
+      },
+    },
+  },
+  {
+    name: 'the last write of a producer to a stream',
+    command: {
+      type: 'streamMoved',
+      topicId,
+      closes: true,
+      opens: false,
+      producer: { producerId: 'shop ä', epoch: 2, seq: far },
+      seq: '0042',
+      forgotten: ['a', 'b'],
+    },
+  },
+  {
+    name: 'the first write to a stream',
+    command: {
+      type: 'streamMoved',
+      topicId,
+      closes: false,
+      opens: true,
+      producer: null,
+      seq: null,
+      forgotten: [],
+    },
+  },
+  {
+    name: 'streams that were read',
+    command: { type: 'streamsAccessed', accesses: [{ topicId, accessedAt: 1_700_000_000_000 }] },
+  },
+  { name: 'a stream that its forks alone keep', command: { type: 'streamDeleted', topicId, requestId } },
 ]

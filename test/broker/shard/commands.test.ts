@@ -77,6 +77,6 @@ describe('the commands of the WAL', () => {
   })
 
   it('are refused when a later release wrote them', () => {
-    expect(() => decodeCommand(21, pack([]))).toThrow(/opcode 21, which this release does not know/)
+    expect(() => decodeCommand(25, pack([]))).toThrow(/opcode 25, which this release does not know/)
   })
 })

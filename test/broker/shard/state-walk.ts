@@ -107,6 +107,8 @@ export class StateWalk {
       () => this.#queue(),
       () => this.#queue(),
       () => this.#producers(),
+      () => this.#stream(),
+      () => this.#stream(),
       () => ({ command: { type: 'answered' as const, requestId: this.#requestId(), result: [1, null] } }),
     ]
     return this.#random.pick(choices)()
@@ -128,9 +130,54 @@ export class StateWalk {
       return { command: { ...command, internal: this.#random.chance(0.1) } }
     }
     const { topicId } = this.#random.pick(topics).row
-    return this.#random.chance(0.15)
+    return this.#deletable(topicId) && this.#random.chance(0.15)
       ? { command: { type: 'topicDeleted', topicId, requestId } }
       : { command: { type: 'topicAltered', topicId, options, requestId } }
+  }
+
+  /** Streams, their forks, and what becomes of them. */
+  #stream(): Step | undefined {
+    const topics = [...this.decided.topics.values()]
+    const plain = topics.filter(({ stream, row, partitions }) => {
+      return stream === undefined && row.partitions === 1 && partitions[0]?.endOffset === 0
+    })
+    const streams = topics.filter(({ stream }) => stream !== undefined)
+    const living = streams.filter(({ stream }) => stream?.row.deleted === false)
+    const [topic] = plain
+    if (topic !== undefined && (living.length < 2 || this.#random.chance(0.3))) {
+      const source = living.length > 0 && this.#random.chance(0.6) ? this.#random.pick(living) : undefined
+      const offset = source?.partitions[0]?.endOffset ?? 0
+      const { topicId } = topic.row
+      const fork =
+        source === undefined
+          ? null
+          : { topicId: source.row.topicId, offset, subOffset: 0, endOffset: offset, endBytes: 0 }
+      const life = { contentType: 'text/plain', ttlSeconds: 60, expiresAt: null }
+      return { command: { type: 'streamCreated', topicId, ...life, closed: false, opened: true, fork } }
+    }
+    if (living.length === 0) return undefined
+    const { row, stream } = this.#random.pick(living)
+    const { topicId } = row
+    if (this.#random.chance(0.2))
+      return { command: { type: 'streamsAccessed', accesses: [{ topicId, accessedAt: this.#time }] } }
+    if (stream !== undefined && stream.forks > 0 && this.#random.chance(0.1))
+      return { command: { type: 'streamDeleted', topicId, requestId: this.#requestId() } }
+    const producerId = `producer-${this.#random.below(4)}`
+    const last = stream?.producers.get(producerId)
+    const forgotten = this.#random.chance(0.1) ? ['producer-3'] : []
+    const producer = this.#random.chance(0.7) ? { producerId, epoch: 0, seq: (last?.seq ?? -1) + 1 } : null
+    const closes = this.#random.chance(0.02)
+    const seq = this.#random.chance(0.3) ? String(this.#ids) : null
+    return { command: { type: 'streamMoved', topicId, closes, opens: false, producer, seq, forgotten } }
+  }
+
+  /** The topic, with the deleted streams that only it reads from; undefined while others read from it. */
+  #deletable(topicId: string): boolean {
+    const stream = this.decided.topics.get(topicIdFrom(topicId))?.stream
+    const fork = stream?.row.fork
+    // What goes with the last fork of a deleted stream is another command of the same record.
+    const isLast = fork != null && this.decided.topics.get(fork.topicId)?.stream?.row.deleted === true
+    return stream === undefined || (stream.forks === 0 && !isLast)
   }
 
   #partition(): PartitionState | undefined {

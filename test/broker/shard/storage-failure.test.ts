@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { TopicId } from '../../../protocol/ids.js'
 import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
@@ -125,6 +125,34 @@ describe('a stop', () => {
     shard = await simulated.crash()
     expect(shard.report.wasCleanStop).toBe(true)
     expect(await valuesOf()).toEqual(['acknowledged', 'under way'])
+    expect(simulated.failures).toEqual([])
+  })
+
+  test('is not followed by what a round of housekeeping has to tell that is still under way', async () => {
+    await open()
+    await send('acknowledged')
+    const moves = [{ topicId, partition: 0, to: 'latest' as const }]
+    await shard.groups.resetCursors({ requestId: someRequestId(), name: 'billing', moves, create: true })
+    let goOn = (): void => {}
+    vi.spyOn(simulated.disk, 'freeBytes').mockImplementation(
+      () =>
+        new Promise((resolve) => {
+          goOn = () => resolve(2 ** 40)
+        }),
+    )
+    await simulated.clock.advanceAndSettle(1_000)
+    const flush = simulated.stall('manifestBeforeFlush')
+    const closing = shard.close()
+    await flush.held()
+    const write = simulated.stall('walBeforeWrite')
+    goOn()
+    await quiet()
+    flush.release()
+    await until(async () => await simulated.disk.exists('/data/clean-stop.json'))
+    write.release()
+    await closing
+    shard = await simulated.crash()
+    expect(shard.report.wasCleanStop).toBe(true)
     expect(simulated.failures).toEqual([])
   })
 })

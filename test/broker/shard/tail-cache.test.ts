@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { MemoryMetrics } from '../../../broker/platform/metrics.js'
 import { PartitionState } from '../../../broker/shard/state.js'
 import type { TailEntry } from '../../../broker/shard/tail.js'
 import { TailCache } from '../../../broker/shard/tail-cache.js'
@@ -14,7 +15,8 @@ const BYTES_MAX = 3 * SLAB_BYTES
 describe('the tail cache', () => {
   test('never exceeds its cap, and gives slabs back to the pool with their last user', () => {
     const pool = new SlabPool({ slabBytes: SLAB_BYTES, freeBytesMax: SLAB_BYTES })
-    const cache = new TailCache({ pool, bytesMax: BYTES_MAX })
+    const metrics = new MemoryMetrics()
+    const cache = new TailCache({ pool, bytesMax: BYTES_MAX, metrics })
     const partition = new PartitionState('a'.repeat(32) as TopicId, 0)
     const entries: TailEntry[] = []
     const write = (bytes: number): Slab => {

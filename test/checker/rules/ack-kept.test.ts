@@ -18,6 +18,24 @@ describe('the rule that an answered ack is never undone', () => {
   it('lets a reset take it back', () => {
     const history = historyOf(...acked, reset(3, 0), done(3), cursor(0), assigned('n', 0, { since: 8 }))
     expect(rulesBroken(history)).toEqual([])
+    // One that came between a join and its answer, and one that may yet be done.
+    expect(rulesBroken(historyOf(...acked, reset(3, 0), done(3), assigned('n', 0, { since: 6 })))).toEqual([])
+    expect(rulesBroken(historyOf(...acked, reset(3, 0), unknown(3), cursor(2), cursor(0)))).toEqual([])
+    // Two at once: either may have been the last.
+    const both = [...acked, reset(3, 0), reset(4, 2), done(3), done(4)]
+    expect(rulesBroken(historyOf(...both, cursor(0)))).toEqual([])
+    expect(rulesBroken(historyOf(...acked, reset(3, 0), done(3), reset(4, 2), done(4), cursor(0)))).toEqual([
+      'ack-kept',
+    ])
+  })
+
+  it('lets a reset to a place that only the broker knows go as far as it may', () => {
+    const free = { ...reset(3, 1), upTo: 9 }
+    expect(rulesBroken(historyOf(...acked, free, done(3), cursor(3)))).toEqual([])
+    expect(rulesBroken(historyOf(...acked, free, done(3), cursor(0)))).toEqual(['ack-kept'])
+    expect(rulesBroken(historyOf(...acked, { ...free, upTo: 2 }, done(3), cursor(3)))).toEqual([
+      'cursor-rises',
+    ])
   })
 
   it('catches a cursor below what was acknowledged', () => {

@@ -11,7 +11,7 @@ export const ackKept: Rule = {
     for (const cursors of observed.cursors.values()) {
       const { name } = observed.log(cursors.place)
       for (const { what, position, since, event } of beginnings(cursors)) {
-        const { offset, ack } = cursors.lowest(since)
+        const { offset, ack } = cursors.lowest(since, event.index)
         if (position >= offset) continue
         yield undone({ cursors, name, what, position, ack, offset, event })
       }

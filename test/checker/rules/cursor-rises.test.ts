@@ -21,6 +21,9 @@ describe('the rule that cursors are monotonic', () => {
 
   it('lets pass an answer that was on its way while the cursor moved', () => {
     expect(rulesBroken(historyOf(...start, cursor(2), cursor(0, { since: 5 })))).toEqual([])
+    // Asked before the reset was answered.
+    const late = historyOf(...start, reset(3, 1), done(3), cursor(2, { since: 6 }), cursor(1))
+    expect(rulesBroken(late)).toEqual([])
   })
 
   it('catches a cursor that was seen to move and is back', () => {

@@ -1,4 +1,4 @@
-import type { CursorHistory } from '../cursor-history.js'
+import { type CursorHistory, endOf } from '../cursor-history.js'
 import type { EventOf } from '../history.js'
 import { groupKey, type Observed } from '../observed.js'
 import { RisingMax } from '../rising-max.js'
@@ -41,13 +41,13 @@ function* fallen(
   const of = { at: ({ event }: Position) => event.index, offset: ({ offset }: Position) => offset }
   const highest = new RisingMax(positions, of)
   for (const { offset, since, event } of positions) {
-    const reset = cursors.lastReset(event.index)
+    const resets = cursors.lastResets(event.index)
     // What was said before a reset is over; until it is answered, everything may be.
     const after =
-      reset === undefined
+      resets.length === 0
         ? highest
         : new RisingMax(
-            positions.filter(({ since }) => since >= reset.endIndex),
+            positions.filter(({ since }) => since > endOf(resets)),
             of,
           )
     const before = after.before(since)

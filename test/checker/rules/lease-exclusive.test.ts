@@ -62,6 +62,13 @@ describe('the rule that a lease is exclusive while it is valid', () => {
     ])
   })
 
+  it('catches a lease id that two workers were given', () => {
+    const two = [write(1, ['a', 'b']), lease('v', 1, 0), leased('w', 1, { leaseId: 1 })] as const
+    expect(rulesBroken(historyOf(topic(), ...two))).toEqual(['lease-exclusive'])
+    const one = [write(1, ['a', 'b']), lease('v', 1, 0), leased('v', 1, { leaseId: 1 })] as const
+    expect(rulesBroken(historyOf(topic(), ...one))).toEqual([])
+  })
+
   catches(leaseExclusive, {
     'another worker is given a job that is held': (events, random) => {
       const held = pick(events, random, { type: 'leased' })

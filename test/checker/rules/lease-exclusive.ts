@@ -1,6 +1,6 @@
 import type { EventOf } from '../history.js'
 import type { Observed } from '../observed.js'
-import type { JobHistory, Settlement } from '../queue-history.js'
+import type { JobHistory, QueueHistory, Settlement } from '../queue-history.js'
 import type { Finding, Rule } from '../rule.js'
 
 type Lease = EventOf<'leased'>
@@ -15,6 +15,7 @@ export const leaseExclusive: Rule = {
       // Behind a reset everything counts as never delivered.
       if ((observed.cursors.get(key)?.resets.length ?? 0) > 0) continue
       const { name } = observed.log(queue.place)
+      yield* givenAgainUnderId(queue, name)
       for (const job of queue.jobs.values()) {
         const what = `job ${job.offset} of ${name} for group "${queue.group}"`
         if (job.leases.length > 0) yield* givenWhenDone(job, what)
@@ -23,6 +24,23 @@ export const leaseExclusive: Rule = {
       }
     }
   },
+}
+
+/** An id is of one claim, and that of one worker: another one who got it could settle the jobs of the first. */
+function* givenAgainUnderId({ group, jobs }: QueueHistory, name: string): Generator<Finding> {
+  const owners = new Map<number, Lease>()
+  for (const { leases } of jobs.values()) {
+    for (const lease of leases) {
+      if (lease.leaseId === undefined) continue
+      const first = owners.get(lease.leaseId)
+      if (first === undefined) owners.set(lease.leaseId, lease)
+      else if (first.member !== lease.member)
+        yield {
+          message: `lease ${lease.leaseId} of ${name} for group "${group}" was given to ${first.member} and to ${lease.member}`,
+          events: [first, lease],
+        }
+    }
+  }
 }
 
 const doneAcks = ({ settlements }: JobHistory): Settlement[] =>

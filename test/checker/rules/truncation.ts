@@ -109,6 +109,8 @@ function queueHolding(
 ): string | undefined {
   for (const queue of queues) {
     if ((observed.groupsGone.get(queue.group)?.index ?? Number.POSITIVE_INFINITY) < index) continue
+    // It may have been set past jobs that nobody did.
+    if ((observed.cursors.get(groupKey(queue.group, log))?.resets.length ?? 0) > 0) continue
     const deliveriesMax = observed.deliveriesMax.get(`${queue.group}|${log.topicId}`)
     for (let offset = Math.max(from, queue.first); offset < to; offset++) {
       if (!log.seen.has(offset)) continue

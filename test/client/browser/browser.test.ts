@@ -8,6 +8,9 @@ import { build } from 'esbuild'
 import { type Browser, chromium } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Broker, startBroker } from '../../../broker/index.js'
+import { connect, defineTopic, text } from '../../../client/index.js'
+import { until } from '../../support/until.js'
+import { CHUNK_BYTES, isSealed } from '../history-fixture.js'
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
 const isMissing = !existsSync(CHROMIUM)
@@ -39,12 +42,21 @@ describe.skipIf(isMissing && !process.env.CI)('in a browser', () => {
       const isScript = request.url === '/page.js'
       response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html')
       // No eval, as on a page that cares.
-      response.setHeader('content-security-policy', "default-src 'self'; connect-src ws://127.0.0.1:*")
+      response.setHeader(
+        'content-security-policy',
+        "default-src 'self'; connect-src ws://127.0.0.1:* http://127.0.0.1:*",
+      )
       response.end(isScript ? script : '<!doctype html><script src="/page.js"></script>')
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    broker = await startBroker({ dataDir, port: 0, allowedOrigins: [origin], logLevel: 'silent' })
+    broker = await startBroker({
+      dataDir,
+      port: 0,
+      allowedOrigins: [origin],
+      logLevel: 'silent',
+      chunkBytes: CHUNK_BYTES,
+    })
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
   }, 60_000)
 
@@ -76,6 +88,35 @@ describe.skipIf(isMissing && !process.env.CI)('in a browser', () => {
       code: 'UNKNOWN_TOPIC',
     })
     expect(errors).toEqual([])
+    await page.close()
+  })
+
+  it("the client reads history over HTTP, and the second time out of the browser's cache", async () => {
+    const client = connect(broker.url)
+    const Lines = defineTopic({ name: 'lines', key: text(), value: text() })
+    await client.createTopic(Lines)
+    const values = Array.from({ length: 300 }, (_, i) => `${i} `.padEnd(1_000, '.'))
+    const producer = client.producer(Lines, { batchBytes: 4_096 })
+    await producer.sendBatch(values.map((value) => ({ key: null, value })))
+    await client.close()
+    const served = (): number => broker.metrics.snapshot().counters.chunksServed
+    const httpUrl = broker.url.replace('ws:', 'http:')
+    await until(() => isSealed({ httpUrl, topic: 'lines', chunkBytes: CHUNK_BYTES }))
+    const page = await browser.newPage()
+    await page.goto(origin)
+    const read = () =>
+      page.evaluate(async (url) => {
+        const { millraceHistory } = globalThis as unknown as {
+          millraceHistory(url: string): Promise<unknown>
+        }
+        return millraceHistory(url)
+      }, broker.url)
+    const all = { offsets: values.map((_, i) => i), fallbacks: [] }
+    expect(await read()).toEqual(all)
+    const afterFirst = served()
+    expect(afterFirst).toBeGreaterThan(0)
+    expect(await read()).toEqual(all)
+    expect(served()).toBe(afterFirst)
     await page.close()
   })
 })

@@ -66,4 +66,18 @@ async function run(url: string) {
   }
 }
 
-Object.assign(globalThis, { millracePage: run })
+/** Reads a topic from its start, what is sealed over HTTP. */
+async function history(url: string) {
+  const fallbacks: string[] = []
+  const client = connect(url)
+  client.on('historyFallback', ({ error }) => fallbacks.push(error.message))
+  const Lines = defineTopic({ name: 'lines', key: text(), value: text() })
+  const offsets: number[] = []
+  for await (const record of client.read(Lines, { from: 'earliest', to: 'end', history: 'http' })) {
+    if (record.value.startsWith(`${record.offset} `)) offsets.push(record.offset)
+  }
+  await client.close()
+  return { offsets, fallbacks }
+}
+
+Object.assign(globalThis, { millracePage: run, millraceHistory: history })

@@ -399,6 +399,22 @@ export const GROUP_FRAME_SAMPLES: readonly FrameSample[] = [
     clear: ['maxBytes', 'onLag'],
   }),
   sample('TOPIC_ALTERED', { correlationId: 19, options }),
+  sample(
+    'ALTER_TOPIC',
+    {
+      correlationId: 2,
+      requestId: REQUEST,
+      name: 'orders',
+      options: { ...noOptions, publicCache: true },
+      clear: [],
+    },
+    'for public caches',
+  ),
+  sample(
+    'TOPIC_ALTERED',
+    { correlationId: 2, options: { ...options, publicCache: true } },
+    'for public caches',
+  ),
   sample('DELETE_BEFORE', { correlationId: 20, requestId: REQUEST, ...part, offset: MAX }),
   sample('RECORDS_DELETED', { correlationId: 20, startOffset: 120, records: 115, bytes: 2 ** 33 }),
   sample('DEAD_LETTER', {

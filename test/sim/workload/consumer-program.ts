@@ -2,10 +2,11 @@ import type { Consumer, GroupRecord, ReadRecordOf } from '../../../client/index.
 import type { Seen } from '../../checker/history.js'
 import type { ClientProcess } from '../client-process.js'
 import type { Lab } from '../lab.js'
+import { LateAcks } from './late-acks.js'
 import { attemptOf, nameOf, payloadOf } from './payload.js'
 import { assertPossible, placesOf, recorded } from './recorded-writes.js'
 import { thinkMs } from './think.js'
-import { ensureTopic, isPassing, type WorkTopic } from './topics.js'
+import { ensureTopic, heldIn, isPassing, type WorkTopic } from './topics.js'
 
 export interface GroupWork {
   readonly group: string
@@ -14,6 +15,12 @@ export interface GroupWork {
   readonly to?: WorkTopic | undefined
   /** A function handles each record, and what it throws for is a dead letter; else a loop takes batches. */
   readonly isHandled?: boolean
+  /** Done by a member that has left, before it joins again. */
+  readonly between?: (() => Promise<void>) | undefined
+}
+
+interface MembersWork extends GroupWork {
+  readonly lateAcks: LateAcks
 }
 
 interface Given {
@@ -33,9 +40,10 @@ const ENDS = new Set(['FENCED', 'ALREADY_ACKED', 'OFFSET_OUT_OF_RANGE'])
 /** Is a member of a consumer group, leaves it, joins again, for as long as the run lasts. */
 export async function consume(lab: Lab, process: ClientProcess, work: GroupWork): Promise<void> {
   await ensureTopic(process, work.to === undefined ? [work.from] : [work.from, work.to])
+  const lateAcks = new LateAcks(lab, process)
   while (!process.isEnding) {
     try {
-      const membership = new Membership(lab, process, work)
+      const membership = new Membership(lab, process, { ...work, lateAcks })
       await (work.isHandled === true ? membership.handle() : membership.loop())
     } catch (error) {
       if (process.isEnding) return
@@ -46,25 +54,26 @@ export async function consume(lab: Lab, process: ClientProcess, work: GroupWork)
       }
     }
     await process.sleep(1 + process.random.below(30))
+    if (!process.isEnding) await work.between?.()
   }
 }
 
 class Membership {
   readonly #lab: Lab
   readonly #process: ClientProcess
-  readonly #work: GroupWork
+  readonly #work: MembersWork
   readonly #consumer: Consumer<ReadRecordOf<WorkTopic['topic']>>
   readonly #leaveOdds: number
   readonly #acksNowOdds: number
   /** Where each partition goes on, by the epoch at which it was got. */
   readonly #due = new Map<string, number>()
 
-  constructor(lab: Lab, process: ClientProcess, work: GroupWork) {
+  constructor(lab: Lab, process: ClientProcess, work: MembersWork) {
     const { random, client } = process
     this.#lab = lab
     this.#process = process
     this.#work = work
-    this.#leaveOdds = random.pick([0, 0.01, 0.1])
+    this.#leaveOdds = random.pick(work.between === undefined ? [0, 0.01, 0.1] : [0.1, 0.3])
     this.#acksNowOdds = random.pick([0, 0.3, 1])
     this.#consumer = client.consume(work.from.topic, {
       group: work.group,
@@ -80,7 +89,12 @@ class Membership {
     const { random } = this.#process
     for await (const batch of this.#consumer.batches()) {
       const { partition, nextOffset } = batch
-      const at = this.#given(partition, nextOffset, batch.records)
+      const at = this.#given(heldIn(batch.records[0] ?? {}, this.#work), partition, nextOffset, batch.records)
+      if (random.chance(0.05)) {
+        this.#work.lateAcks.keep(at)
+        return
+      }
+      await this.#work.lateAcks.give(at)
       if (this.#work.to !== undefined) await this.#copy(this.#work.to, at, batch.records)
       else if (random.chance(this.#acksNowOdds)) await this.#acked(at, () => batch.acked())
       else this.#ack(at, batch)
@@ -93,7 +107,7 @@ class Membership {
     const { random } = this.#process
     const { history } = this.#lab
     const handle = async (record: Record): Promise<void> => {
-      const at = this.#given(record.partition, record.offset + 1, [record])
+      const at = this.#given(heldIn(record, this.#work), record.partition, record.offset + 1, [record])
       await this.#process.sleep(thinkMs(this.#lab, random) / 4)
       // Whether it throws or not, the group passes the record.
       history.record({ type: 'ack', op: history.op(), ...at })
@@ -108,17 +122,18 @@ class Membership {
     })
   }
 
-  #given(partition: number, nextOffset: number, records: readonly Record[]): Given {
+  /** `topicId`: the topic, or that of the dead letters that are replayed. */
+  #given(topicId: string, partition: number, nextOffset: number, records: readonly Record[]): Given {
     const { tap } = this.#process
     const { group, from: topic } = this.#work
     const member = tap.memberOf(group)
-    const assignment = tap.assignmentOf(member, topic.name, partition)
-    const key = `${member}/${partition}/${assignment?.epoch}`
+    const assignment = tap.assignmentOf(member, topicId, partition)
+    const key = `${member}/${topicId}/${partition}/${assignment?.epoch}`
     const first = records[0]?.offset ?? nextOffset
     // Where it would be, it says nothing about what was deleted meanwhile.
     const from = topic.expires ? first : (this.#due.get(key) ?? assignment?.cursor ?? first)
     this.#due.set(key, nextOffset)
-    const at = { group, member, topicId: topic.name, partition, generation: assignment?.epoch }
+    const at = { group, member, topicId, partition, generation: assignment?.epoch }
     const seen = records.map(({ offset, value }): Seen => [offset, nameOf(value)])
     this.#lab.history.record({ type: 'given', ...at, from, next: nextOffset, records: seen })
     return { ...at, offset: nextOffset }
@@ -148,7 +163,7 @@ class Membership {
     const attempt = `${this.#process.name}/${this.#lab.history.next}`
     const copies = records.map(({ offset }) => ({
       partition: random.below(to.partitions),
-      value: attemptOf(`copy/${at.partition}/${offset}`, attempt),
+      value: attemptOf(`copy/${at.topicId}/${at.partition}/${offset}`, attempt),
     }))
     const outcome = await recorded(
       this.#lab.history,

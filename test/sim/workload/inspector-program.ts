@@ -14,7 +14,6 @@ export async function inspect(
     deletable,
   }: { topics: readonly WorkTopic[]; groups: readonly string[]; deletable: WorkTopic | undefined },
 ): Promise<void> {
-  // Not those that are made meanwhile: they may be deleted by now.
   const known = topics.filter(({ isBrokers }) => !isBrokers)
   await ensureTopic(process, known)
   const { random } = process

@@ -38,7 +38,8 @@ async function readPartition(
   const records: Seen[] = []
   try {
     const reading = client.read(topic, { from: { [partition]: startOffset }, to: { [partition]: endOffset } })
-    for await (const { offset, value } of reading) records.push([offset, nameOf(value)])
+    for await (const { offset, value } of reading)
+      records.push([offset, work.isBrokers && value === null ? `unreadable ${offset}` : nameOf(value)])
   } catch (error) {
     // What every group has acknowledged goes, also now.
     if ((error as { code?: string }).code !== 'OFFSET_OUT_OF_RANGE') throw error

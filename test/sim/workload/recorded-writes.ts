@@ -38,7 +38,7 @@ export const placeOf = ({ partition, offset, duplicate }: SendResult): WrittenPl
 export const placesOf = ({ writes }: AtomicResult): WrittenPlace[] => writes.map(placeOf)
 
 /** What no client may be told whatever happens to the world. */
-const NEVER = new Set(['CORRUPT_DATA', 'INTERNAL', 'BAD_FRAME', 'BAD_BATCH', 'BAD_CRC', 'SEQUENCE_GAP'])
+const NEVER = new Set(['INTERNAL', 'BAD_FRAME', 'BAD_BATCH', 'BAD_CRC', 'SEQUENCE_GAP'])
 
 /** Throws an error that is a finding by itself. */
 export function assertPossible(error: unknown): void {

@@ -55,6 +55,14 @@ export function brokersTopic(lab: Lab, name: string): WorkTopic {
   }
 }
 
+/** The topic that holds a record which a group got: for a dead letter that is replayed, the group's own. */
+export function heldIn(
+  { origin }: { readonly origin?: object | undefined },
+  { group, from }: { readonly group: string; readonly from: WorkTopic },
+): string {
+  return origin === undefined ? from.name : `${from.name}.${group}.retry`
+}
+
 /** Makes it unless it is there: whoever uses a topic does so first. Tries for as long as it takes. */
 export async function ensureTopic(process: ClientProcess, topics: readonly WorkTopic[]): Promise<void> {
   for (const { topic, partitions, settings } of topics) {
@@ -77,8 +85,11 @@ export async function persistently<T>(
   }
 }
 
+/** `STORAGE_FAILED`, `CORRUPT_DATA`: the disk is mended some time; `BrokerProcess` judges whether it was broken at all. */
+const PASSING = new Set(['TIMEOUT', 'CONNECTION_LOST', 'STORAGE_FAILED', 'CORRUPT_DATA'])
+
 /** What a client may be told in a world like this, and is no answer to the question. */
 export function isPassing(error: unknown): boolean {
   const { code, retriable } = error as { code?: string; retriable?: boolean }
-  return retriable === true || code === 'TIMEOUT' || code === 'CONNECTION_LOST'
+  return retriable === true || PASSING.has(code ?? '')
 }

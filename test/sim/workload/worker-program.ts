@@ -5,7 +5,7 @@ import type { Lab } from '../lab.js'
 import { attemptOf, nameOf, payloadOf } from './payload.js'
 import { assertPossible, placesOf, recorded } from './recorded-writes.js'
 import { thinkMs } from './think.js'
-import { ensureTopic, isPassing, type WorkTopic } from './topics.js'
+import { ensureTopic, heldIn, isPassing, type WorkTopic } from './topics.js'
 
 export interface QueueWork {
   readonly group: string
@@ -14,6 +14,8 @@ export interface QueueWork {
   readonly to: WorkTopic
   readonly leaseMs: number
   readonly maxDeliveries: number
+  /** Done by a worker that has left, before it joins again: what it was given may then come again. */
+  readonly between?: (() => Promise<void>) | undefined
 }
 
 type WorkJob = Job<ReadRecordOf<WorkTopic['topic']>>
@@ -40,6 +42,7 @@ export async function work(lab: Lab, process: ClientProcess, queue: QueueWork): 
     }
     leave()
     await process.sleep(1 + process.random.below(30))
+    if (!process.isEnding) await queue.between?.()
   }
 }
 
@@ -63,7 +66,7 @@ class Shift {
   async run(): Promise<void> {
     const { client, random, ending } = this.#process
     const { from, group, leaseMs, maxDeliveries } = this.#queue
-    const leaveOdds = random.pick([0, 0.01, 0.1])
+    const leaveOdds = random.pick(this.#queue.between === undefined ? [0, 0.01, 0.1] : [0.1, 0.3])
     const jobs = client.queue(from.topic, {
       group,
       leaseMs,
@@ -93,7 +96,7 @@ class Shift {
     // In the end no job is left to its lease.
     const draw = random.fraction() * (isEnding ? 0.88 : 1)
     if (draw < 0.55) await this.#settled(at, 'ack', () => job.ack())
-    else if (draw < 0.75) await this.#madeFrom(job, at)
+    else if (draw < 0.75 && this.#queue.between === undefined) await this.#madeFrom(job, at)
     else if (draw < 0.88)
       await this.#settled(at, 'nack', () => job.nack({ delayMs: random.pick([0, 10, 500]) }))
     else if (draw < 0.94) {
@@ -112,11 +115,12 @@ class Shift {
 
   #leased(job: WorkJob): Omit<JobAck, 'kind'> {
     const { tap } = this.#process
-    const { group, from, leaseMs } = this.#queue
+    const { group, leaseMs } = this.#queue
     const { partition, offset } = job
+    const topic = heldIn(job, this.#queue)
     const member = tap.memberOf(group)
-    const lease = tap.leaseOf(member, from.name, partition, offset)
-    const at = { group, member, topicId: from.name, partition, offset, leaseId: lease?.leaseId }
+    const lease = tap.leaseOf(member, topic, partition, offset)
+    const at = { group, member, topicId: topic, partition, offset, leaseId: lease?.leaseId }
     // What it believes to be lost it does not name when it joins again.
     job.signal.addEventListener('abort', () => away(this.#lab, this.#process, this.#queue))
     this.#lab.history.record({
@@ -144,7 +148,7 @@ class Shift {
     const { to } = this.#queue
     const { client, random, name } = this.#process
     const attempt = `${name}/${this.#lab.history.next}`
-    const value = attemptOf(`made/${at.partition}/${at.offset}`, attempt)
+    const value = attemptOf(`made/${at.topicId}/${at.partition}/${at.offset}`, attempt)
     const partition = random.below(to.partitions)
     const outcome = await recorded(
       this.#lab.history,
@@ -164,6 +168,8 @@ class Shift {
 
   #lost(error: unknown): void {
     assertPossible(error)
+    // Nor does it name this one when it joins again.
+    away(this.#lab, this.#process, this.#queue)
     if (isPassing(error) || this.#process.isEnding || LOST.has((error as { code?: string }).code ?? ''))
       return
     throw error

@@ -1,14 +1,20 @@
 import type { ClientProcess } from '../client-process.js'
 import type { Lab } from '../lab.js'
+import { alter, EXPIRIES } from './alter-program.js'
 import { writeTogether } from './atomic-program.js'
 import { consume } from './consumer-program.js'
 import { raceForIds } from './dedup-program.js'
+import { reign } from './epoch-program.js'
+import { claim, get, post } from './http-program.js'
 import { askCursors, inspect } from './inspector-program.js'
 import { keepLedger } from './ledger-program.js'
+import { passThrough } from './passing-group-program.js'
 import { makeAndDelete } from './passing-topic-program.js'
 import { produce } from './producer-program.js'
 import { read } from './reader-program.js'
-import { brokersTopic, isPassing, newTopic, type WorkTopic } from './topics.js'
+import { resetGroup } from './reset-program.js'
+import { brokersTopic, ensureTopic, isPassing, newTopic, type WorkTopic } from './topics.js'
+import { tendDeadLetters } from './undertaker-program.js'
 import { work } from './worker-program.js'
 
 /** So long that no jump of the broker's clock ends it. */
@@ -40,12 +46,18 @@ export class Workload {
       () => this.#together(),
       () => this.#passingTopics(),
       () => this.#expiring(),
+      () => this.#rewinding(),
+      () => this.#visits(),
+      () => this.#reigns(),
+      () => this.#http(),
     ]
     for (let left = options.parts ?? 2 + random.below(3); left > 0 && parts.length > 0; left--)
       parts.splice(random.below(parts.length), 1)[0]?.()
+    // Not those that are made meanwhile: they may be deleted by now.
+    const topics = [...this.topics]
     this.#makers.add('inspector', 1, (process) =>
       inspect(lab, process, {
-        topics: this.topics,
+        topics,
         groups: this.#groups,
         deletable: this.topics.find(({ name }) => name === 'orders'),
       }),
@@ -107,7 +119,7 @@ export class Workload {
   #handlers(from: WorkTopic): void {
     const group = 'handlers'
     this.#groups.push(group)
-    this.topics.push(brokersTopic(this.#lab, `${from.name}.${group}.dlq`))
+    this.#deadLetters(from, group)
     this.#doers.add(
       group,
       1 + this.#lab.random.below(2),
@@ -134,12 +146,103 @@ export class Workload {
       topicId: from.name,
       maxDeliveries: queue.maxDeliveries,
     })
-    this.topics.push(brokersTopic(this.#lab, 'mails.mailers.dlq'))
+    this.#deadLetters(from, queue.group, queue.maxDeliveries)
     this.#groups.push(queue.group)
     this.#makers.add('mail', 1, (process) => produce(this.#lab, process, from))
     this.#doers.add('mailer', 1 + random.below(3), (process) => work(this.#lab, process, queue), {
       isMortal: true,
     })
+  }
+
+  /** What a group gives up; somebody may look after it. */
+  #deadLetters(topic: WorkTopic, group: string, maxDeliveries?: number): void {
+    const { random, history } = this.#lab
+    this.topics.push(brokersTopic(this.#lab, `${topic.name}.${group}.dlq`))
+    if (random.chance(0.5)) return
+    const retried = brokersTopic(this.#lab, `${topic.name}.${group}.retry`)
+    if (maxDeliveries !== undefined)
+      history.record({ type: 'queue', group, topicId: retried.name, maxDeliveries })
+    this.#makers.add(`undertaker of ${group}`, 1, (process) =>
+      tendDeadLetters(this.#lab, process, { topic, group }),
+    )
+  }
+
+  /** A group that is set back and forth, of consumers or of workers. */
+  #rewinding(): void {
+    const { random, history } = this.#lab
+    const settings = random.chance(0.3) ? { retention: { untilAcked: true } } : {}
+    const topic = this.#topic('tapes', 1 + random.below(2), settings)
+    this.#makers.add('taper', 1, (process) => produce(this.#lab, process, topic), { isMortal: true })
+    const isQueue = random.chance(0.3)
+    const group = isQueue ? 'spoolers' : 'rewinders'
+    this.#groups.push(group)
+    const reset = (process: ClientProcess): Promise<void> =>
+      resetGroup(this.#lab, process, { topic, group, isQueue })
+    const queue = { group, from: topic, to: topic, leaseMs: 1_000, maxDeliveries: 5 }
+    if (isQueue) {
+      history.record({ type: 'queue', group, topicId: topic.name, maxDeliveries: queue.maxDeliveries })
+      this.topics.push(brokersTopic(this.#lab, `${topic.name}.${group}.dlq`))
+    }
+    this.#doers.add(group, 1 + random.below(2), (process) => {
+      const between = (): Promise<void> => reset(process)
+      if (isQueue) return work(this.#lab, process, { ...queue, between })
+      return consume(this.#lab, process, { group, from: topic, between })
+    })
+    // It does not get to do it as long as anybody is a member.
+    this.#makers.add('meddler', 1, async (process) => {
+      await ensureTopic(process, [topic])
+      while (!process.isEnding) {
+        await process.sleep(50 + random.below(100))
+        await reset(process)
+      }
+    })
+  }
+
+  /** Groups that come and go, beside one that stays. */
+  #visits(): void {
+    const { random } = this.#lab
+    const settings = random.chance(0.6) ? { retention: { untilAcked: true } } : {}
+    const topic = this.#topic('news', 1 + random.below(2), settings)
+    this.#makers.add('editor', 1, (process) => produce(this.#lab, process, topic), { isMortal: true })
+    this.#makers.add('visitor', 1 + random.below(2), (process) => passThrough(this.#lab, process, topic), {
+      isMortal: true,
+    })
+    this.#groups.push('regulars')
+    this.#doers.add('regular', 1, (process) =>
+      consume(this.#lab, process, { group: 'regulars', from: topic }),
+    )
+  }
+
+  /** Producers that take a name from each other. */
+  #reigns(): void {
+    const { random } = this.#lab
+    const topic = this.#topic('decrees', 1 + random.below(2))
+    this.#makers.add('ruler', 2 + random.below(2), (process) => reign(this.#lab, process, topic), {
+      isMortal: true,
+    })
+    this.#doers.add('decree reader', 1, (process) => read(this.#lab, process, topic))
+  }
+
+  /** Programs without the client library. */
+  #http(): void {
+    const { random, history, serveHttp } = this.#lab
+    if (serveHttp === undefined) return
+    const askOf = serveHttp()
+    const topic = this.#topic('hooks', 1 + random.below(2))
+    const queue = { group: 'hookers', from: topic, to: topic, leaseMs: 1_000, maxDeliveries: 5 }
+    const { group, maxDeliveries } = queue
+    history.record({ type: 'queue', group, topicId: topic.name, maxDeliveries })
+    this.topics.push(brokersTopic(this.#lab, `${topic.name}.${group}.dlq`))
+    this.#groups.push(group)
+    this.#makers.add('poster', 1 + random.below(2), (process) =>
+      post(this.#lab, process, topic, askOf(process)),
+    )
+    this.#doers.add('getter', 1, (process) => get(this.#lab, process, topic, askOf(process)))
+    this.#doers.add('claimer', 1 + random.below(2), (process) =>
+      claim(this.#lab, process, queue, askOf(process)),
+    )
+    // Both kinds of workers share the queue.
+    if (random.chance(0.3)) this.#doers.add('hooker', 1, (process) => work(this.#lab, process, queue))
   }
 
   #dedup(): void {
@@ -164,20 +267,24 @@ export class Workload {
       this.#doers.add(`${topic.name} reader`, 1, (process) => read(this.#lab, process, topic))
   }
 
-  /** Records that go by themselves, read or not. */
+  /** Records that go by themselves, read or not, each topic's in their own way; somebody may change his mind about it. */
   #expiring(): void {
     const { random } = this.#lab
-    const retention = random.pick([
-      { maxBytes: 6_000 },
-      { maxAgeMs: 1_500 },
-      { maxBytes: 20_000, maxAgeMs: 5_000 },
-    ])
-    const topic = this.#topic('events', 1 + random.below(2), { retention }, { expires: true })
-    this.#makers.add('source', 1, (process) => produce(this.#lab, process, topic), { isMortal: true })
-    this.#doers.add('events-reader', 1, (process) => read(this.#lab, process, topic))
+    const topics = Array.from({ length: 1 + random.below(3) }, (_, i) => this.#expiringTopic(`events-${i}`))
+    if (random.chance(0.5)) this.#makers.add('alterer', 1, (process) => alter(this.#lab, process, topics))
     if (random.chance(0.5)) return
     this.#groups.push('loggers')
-    this.#doers.add('logger', 1, (process) => consume(this.#lab, process, { group: 'loggers', from: topic }))
+    const from = random.pick(topics)
+    this.#doers.add('logger', 1, (process) => consume(this.#lab, process, { group: 'loggers', from }))
+  }
+
+  #expiringTopic(name: string): WorkTopic {
+    const { random } = this.#lab
+    const retention = random.pick(EXPIRIES)
+    const topic = this.#topic(name, 1 + random.below(2), { retention }, { expires: true })
+    this.#makers.add(`${name} source`, 1, (process) => produce(this.#lab, process, topic), { isMortal: true })
+    if (random.chance(0.5)) this.#doers.add(`${name} reader`, 1, (process) => read(this.#lab, process, topic))
+    return topic
   }
 
   #passingTopics(): void {

@@ -1,0 +1,73 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { ChunkRow } from '../../manifest/rows.js'
+import type { TopicInfo } from '../../shard/shard-face.js'
+
+/** What a chunk is sent as. */
+export const CHUNK_FORMATS = ['native', 'ndjson', 'json'] as const
+export type ChunkFormat = (typeof CHUNK_FORMATS)[number]
+export type Coding = 'identity' | 'gzip'
+
+export const CHUNK_TYPES: Readonly<Record<ChunkFormat, string>> = {
+  native: 'application/vnd.millrace.chunk',
+  ndjson: 'application/x-ndjson',
+  json: 'application/json',
+}
+
+/** Counts up when the same records are written as other text: an entity tag stands for bytes. */
+const TEXT_VERSION = 1
+
+/** The strong entity tag of one form of a chunk. */
+export function entityTag({ section }: ChunkRow, format: ChunkFormat, coding: Coding): string {
+  const form = format === 'native' ? '' : `-${format}${TEXT_VERSION}`
+  return `"${section.digest}${form}${coding === 'gzip' ? '-gzip' : ''}"`
+}
+
+/** When its newest record was appended; never in the future, which no cache would believe. */
+export const lastModified = ({ section }: ChunkRow, nowMs: number): string =>
+  new Date(Math.min(section.maxAppendTime, nowMs)).toUTCString()
+
+/** Bytes that never change may be kept for good; by whom, the topic says. */
+export const cacheControl = ({ options }: TopicInfo, maxAgeMs: number): string =>
+  `${options.publicCache === true ? 'public' : 'private'}, max-age=${Math.floor(maxAgeMs / 1000)}, immutable`
+
+/** The tag of `tags` that the client has already (or the first, if it says so by date); undefined: it has none. */
+export function tagAtClient(
+  headers: IncomingHttpHeaders,
+  { tags, modified }: { readonly tags: readonly string[]; readonly modified: string },
+): string | undefined {
+  const asked = headers['if-none-match']
+  if (asked !== undefined) {
+    if (asked.trim() === '*') return tags[0]
+    const known = asked.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
+    return tags.find((tag) => known.includes(tag))
+  }
+  const since = Date.parse(headers['if-modified-since'] ?? '')
+  return since >= Date.parse(modified) ? tags[0] : undefined
+}
+
+/** Whether a range is wanted of just these bytes, and not all of others. */
+export function isRangeOf(
+  headers: IncomingHttpHeaders,
+  { tag, modified }: { readonly tag: string; readonly modified: string },
+): boolean {
+  const condition = headers['if-range']
+  return condition === undefined || condition === tag || condition === modified
+}
+
+/** Whether a client that sends this Accept-Encoding would rather have gzip. */
+export function prefersGzip(header: string | string[] | undefined): boolean {
+  let gzip: number | undefined
+  let identity: number | undefined
+  let any: number | undefined
+  for (const part of String(header ?? '').split(',')) {
+    const [name = '', ...parameters] = part.split(';').map((text) => text.trim().toLowerCase())
+    const q = parameters.find((parameter) => parameter.startsWith('q='))
+    const quality = q === undefined ? 1 : Number(q.slice(2)) || 0
+    if (name === 'gzip' || name === 'x-gzip') gzip = quality
+    else if (name === 'identity') identity = quality
+    else if (name === '*') any = quality
+  }
+  const wanted = gzip ?? any ?? 0
+  // "identity" that is not named is the last resort.
+  return wanted > 0 && wanted >= (identity ?? 0)
+}

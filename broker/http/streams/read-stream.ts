@@ -1,0 +1,154 @@
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+import type { StreamInfo } from '../../shard/streams-face.js'
+import type { HttpContext } from '../context.js'
+import { whenClosed } from '../response-end.js'
+import { route } from '../route.js'
+import { badRequest, optional, text } from '../shape.js'
+import { liveCursor } from './stream-cursor.js'
+import { PAGE_HEADERS } from './stream-documents.js'
+import { StreamEvents } from './stream-events.js'
+import { streamName } from './stream-name.js'
+import { liveStream } from './stream-named.js'
+import { offsetToken, type ReadFrom, readFrom } from './stream-offset.js'
+import type { StreamPage } from './stream-reader.js'
+import { bodyOf, cacheControl, etagOf, isMatch, isText } from './stream-reply.js'
+
+const PAGE_BYTES = 1024 * 1024
+
+export const readStream = route({
+  method: 'GET',
+  path: '/v1/stream/*',
+  id: 'readStream',
+  summary: 'Read a stream: what is there, or what comes',
+  about:
+    'With `live=long-poll` an answer waits for data, with `live=sse` it is server-sent events: `data`, and `control` after each of them. ' +
+    'Bodies have the content type of the stream; of a JSON stream they are a list of its values.',
+  isLenient: true,
+  params: { '*': streamName },
+  query: {
+    offset: optional(text({ charsMax: 64, about: 'From an answer; `-1` is the beginning, `now` the end.' })),
+    live: optional(text({ charsMax: 16, about: '`long-poll` or `sse`; `offset` is needed then.' })),
+    cursor: optional(text({ charsMax: 64, about: "The last answer's `Stream-Cursor`." })),
+  },
+  answers: {
+    200: { about: 'What stands from the offset on, or a part of it.', headers: PAGE_HEADERS },
+    204: { about: 'Of a long-poll: nothing came.', headers: PAGE_HEADERS },
+    304: { about: 'What If-None-Match names is what stands there.' },
+  },
+  errors: [
+    'ILLEGAL_TOPIC_NAME',
+    'UNKNOWN_TOPIC',
+    'STREAM_DELETED',
+    'OFFSET_OUT_OF_RANGE',
+    'OFFSET_GONE',
+    'ENCODING_MISMATCH',
+    'CORRUPT_DATA',
+    'STORAGE_FAILED',
+  ],
+  async handle(context, { params, query, headers }, reply) {
+    const stream = liveStream(context.backend, params['*'])
+    const { live, cursor } = query
+    const isLive = live === 'long-poll' || live === 'sse'
+    if (query.offset === undefined && isLive) throw badRequest(`offset: live=${live} needs it`)
+    const from = readFrom(query.offset ?? '-1')
+    const gone = new AbortController()
+    whenClosed(reply.raw, () => gone.abort())
+    const reading = { context, stream, reply, from: placeOf(context, stream, from), cursor, gone }
+    context.backend.streams.accessed(stream.topicId)
+    if (live === 'sse') return sendEvents(reading)
+    if (live === 'long-poll') return poll(reading)
+    if (from === 'now') return sendEnd(reading)
+    const page = await pageOf(reading)
+    return send(reading, page, headers['if-none-match'])
+  },
+})
+
+interface Reading {
+  readonly context: HttpContext
+  readonly stream: StreamInfo
+  readonly reply: FastifyReply
+  readonly from: number
+  readonly cursor: string | undefined
+  readonly gone: AbortController
+}
+
+function placeOf({ backend, streamReader }: HttpContext, stream: StreamInfo, from: ReadFrom): number {
+  if (from === 'now') return stream.endOffset
+  return from === 'start' ? streamReader.startOf(backend, stream) : from
+}
+
+const pageOf = ({ context, stream, from: offset }: Reading): Promise<StreamPage> =>
+  context.streamReader.read(context.backend, stream, {
+    offset,
+    maxBytes: context.unsent.readBytesMax(PAGE_BYTES),
+  })
+
+/** Whether nothing comes behind `offset`: the stream is closed there now. */
+function isClosedAt({ context, stream }: Reading, offset: number): boolean {
+  const now = context.backend.streams.named(stream.name)
+  return now !== undefined && now.topicId === stream.topicId && now.isClosed && now.endOffset <= offset
+}
+
+function send(reading: Reading, page: StreamPage, ifNoneMatch: string | undefined): FastifyReply {
+  const { stream, reply, from, context } = reading
+  const { nextOffset, endOffset } = page
+  const isUpToDate = nextOffset >= endOffset
+  const isClosed = isUpToDate && isClosedAt(reading, nextOffset)
+  const etag = etagOf(stream, { from, to: nextOffset, isClosed })
+  reply.header('etag', etag).header('cache-control', cacheControl(stream, { isUpToDate }))
+  if (isMatch(ifNoneMatch, etag)) return reply.code(304).send()
+  reply.header('content-type', stream.contentType).header('stream-next-offset', offsetToken(nextOffset))
+  if (isUpToDate) reply.header('stream-up-to-date', 'true')
+  if (isClosed) reply.header('stream-closed', 'true')
+  const body = bodyOf(stream, page)
+  context.unsent.add(body.length, reply.raw)
+  return reply.send(body)
+}
+
+/** The end, without looking for what stands there. */
+function sendEnd(reading: Reading): FastifyReply {
+  const { stream, reply, from } = reading
+  reply.header('content-type', stream.contentType).header('stream-next-offset', offsetToken(from))
+  reply.header('stream-up-to-date', 'true').header('cache-control', 'no-store')
+  if (isClosedAt(reading, from)) reply.header('stream-closed', 'true')
+  return reply.send(bodyOf(stream, { values: [] }))
+}
+
+async function poll(reading: Reading): Promise<FastifyReply> {
+  const { context, stream, reply, cursor, from, gone } = reading
+  const { backend, streamReader, clock, random, limits } = context
+  let page = await pageOf(reading)
+  if (page.values.length === 0 && !isClosedAt(reading, page.nextOffset)) {
+    const at = { offset: page.endOffset, ms: limits.streamPollMs, signal: gone.signal }
+    await streamReader.moved(backend, stream, at)
+    // Gone meanwhile: that is the answer.
+    liveStream(backend, stream.name)
+    backend.streams.accessed(stream.topicId)
+    page = await pageOf(reading)
+  }
+  reply.header('stream-cursor', liveCursor(cursor, { now: clock.now(), random }))
+  if (page.values.length > 0) return send(reading, page, undefined)
+  reply.header('stream-next-offset', offsetToken(from)).header('stream-up-to-date', 'true')
+  if (isClosedAt(reading, page.nextOffset)) reply.header('stream-closed', 'true')
+  return reply.code(204).header('cache-control', 'no-store').send()
+}
+
+async function sendEvents({ context, stream, reply, from, cursor, gone }: Reading): Promise<FastifyReply> {
+  const { backend, streamReader: reader, clock, random, drain, limits } = context
+  const undo = drain.whenDraining(() => gone.abort())
+  whenClosed(reply.raw, undo)
+  // Here the status still can say what is wrong.
+  await reader.read(backend, stream, { offset: from, maxBytes: 1 })
+  const events = new StreamEvents({
+    ...{ backing: backend, stream, reader, clock, random, from, cursor },
+    quietMs: limits.streamPollMs,
+    signal: gone.signal,
+  })
+  if (!isText(stream.contentType)) reply.header('stream-sse-data-encoding', 'base64')
+  return reply
+    .header('content-type', 'text/event-stream')
+    .header('cache-control', 'no-cache')
+    .header('x-accel-buffering', 'no')
+    .send(Readable.from(events.read(), { objectMode: false }))
+}

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest'
+import {
+  ArmedFailpoints,
+  type Failpoints,
+  failpointNames,
+  failpointsFromEnvironment,
+  noFailpoints,
+} from '../../../broker/platform/failpoints.js'
+import { plantedFaultNames } from '../../../broker/platform/planted-faults.js'
+import { readSources } from '../../tidy/source-files.js'
+
+const broker = [...readSources(['broker'])]
+
+describe('a planted fault', () => {
+  it('is in no broker that a test has not given one', () => {
+    const environment = failpointsFromEnvironment({ MILLRACE_FAILPOINTS: `${failpointNames[0]}=kill` })
+    const all: readonly Failpoints[] = [noFailpoints, new ArmedFailpoints(), environment]
+    for (const failpoints of all) expect(failpoints.planted).toBeUndefined()
+  })
+
+  it.each(plantedFaultNames)('cannot be named in the environment: %s', (name) => {
+    for (const part of [name, `${name}=kill`, `${name}=plant`, `planted=${name}`])
+      expect(() => failpointsFromEnvironment({ MILLRACE_FAILPOINTS: part })).toThrow('cannot read')
+  })
+
+  it('is unknown to configuration, command line and faces', () => {
+    const faces = broker.filter(([path]) =>
+      /^broker\/((config|cli|http|session)\/|(main|index|broker)\.ts$)/.test(path),
+    )
+    expect(faces.length).toBeGreaterThan(50)
+    expect(faces.flatMap(([path, text]) => (/planted/i.test(text) ? [path] : []))).toEqual([])
+  })
+
+  it('has a point in the broker where it is made', () => {
+    const points = broker.filter(([path]) => !path.endsWith('planted-faults.ts'))
+    const missing = plantedFaultNames.filter((name) => !points.some(([, text]) => text.includes(`'${name}'`)))
+    expect(missing).toEqual([])
+  })
+})

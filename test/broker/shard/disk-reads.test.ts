@@ -1,0 +1,32 @@
+import { expect, it } from 'vitest'
+import { DiskReads } from '../../../broker/shard/disk-reads.js'
+
+it('only so many reads are under way at a time, and the others follow in order of their asking, failures or not', async () => {
+  const reads = new DiskReads({ max: 2 })
+  const begun: number[] = []
+  const ends: ((isGood: boolean) => void)[] = []
+  const results = Array.from({ length: 6 }, (_, i) =>
+    reads
+      .run(() => {
+        begun.push(i)
+        return new Promise<number>((resolve, reject) =>
+          ends.push((isGood) => (isGood ? resolve(i) : reject(new Error(`read ${i}`)))),
+        )
+      })
+      .catch((error: Error) => error.message),
+  )
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+  expect(begun).toEqual([0, 1])
+  ends[1]?.(false)
+  await settled()
+  expect(begun).toEqual([0, 1, 2])
+  for (let i = 0; i < 6; i++) {
+    ends[i]?.(true)
+    await settled()
+  }
+  expect(await Promise.all(results)).toEqual([0, 'read 1', 2, 3, 4, 5])
+  expect(begun).toEqual([0, 1, 2, 3, 4, 5])
+  const later = [6, 7, 8].map((i) => reads.run(async () => void begun.push(i)))
+  expect(begun).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  await Promise.all(later)
+})

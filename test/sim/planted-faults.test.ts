@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { failpointNames } from '../../broker/platform/failpoints.js'
+import { type PlantedFault, plantedFaultNames } from '../../broker/platform/planted-faults.js'
+import { root } from '../tidy/source-files.js'
+import { FIRST_SEED, SEEDS_PER_FAULT_MAX, STEPS } from './ci-seeds.js'
+import { type SimulationReport, simulate } from './simulation.js'
+
+/** Which rules must see what follows from each mistake; others may see more of it. */
+const SEEN_BY: Readonly<Record<PlantedFault, readonly string[]>> = {
+  ackBeforeSync: ['lost-write', 'no-damage'],
+  visibleBeforeDurable: [
+    'no-damage',
+    'durable-end',
+    'one-value',
+    'unwanted-write',
+    'cursor-rises',
+    'ack-kept',
+  ],
+  writeErrorIgnored: ['lost-write', 'no-damage'],
+  walRecycledTooEarly: ['no-damage'],
+  tornTailReplayed: ['no-damage', 'unwanted-write', 'starts-again'],
+  sealWithoutDirectorySync: ['no-damage'],
+  chunkNotSynced: ['no-damage'],
+  chunkCrcUnchecked: ['one-value', 'unwanted-write'],
+  dedupApartFromData: ['written-once'],
+  answerApartFromData: ['written-once'],
+  cursorBeforeDurable: ['ack-kept'],
+  truncationIgnoresCursors: ['truncation', 'nothing-skipped'],
+  leaseNotPersisted: ['lease-exclusive'],
+  staleProducerAccepted: ['unwanted-write'],
+  staleMemberAccepted: ['stale-member'],
+}
+
+const HITS_MIN = 50
+
+/** Over all runs of this file. */
+const hits = Object.fromEntries(failpointNames.map((name) => [name, 0]))
+
+/** The power failed, or the broker was killed, before the run came to its end, where the power always fails. */
+const hasCrash = ({ ends, failure }: SimulationReport): boolean =>
+  ends.powerCut + ends.kill > (failure === undefined ? 1 : 0)
+
+/** The first seed that shows the mistake; how many had a crash in them until then. */
+async function search(planted: PlantedFault) {
+  let seeds = 0
+  for (let seed = FIRST_SEED; seeds < SEEDS_PER_FAULT_MAX; seed++) {
+    const report = await simulate({ seed, steps: STEPS, planted })
+    for (const name of failpointNames) hits[name] = (hits[name] ?? 0) + (report.failpointHits[name] ?? 0)
+    if (!hasCrash(report)) continue
+    seeds++
+    // What the checker finds counts, and nothing else that went wrong.
+    const found = report.violations.find(({ rule }) => SEEN_BY[planted].includes(rule))
+    if (found !== undefined) return { seed, seeds, found }
+  }
+  return undefined
+}
+
+describe('the history checker', () => {
+  test.each(plantedFaultNames)('finds the mistake %s of a broker', { timeout: 600_000 }, async (planted) => {
+    const result = await search(planted)
+    if (result === undefined)
+      throw new Error(`no rule of ${SEEN_BY[planted].join(', ')} saw it in ${SEEDS_PER_FAULT_MAX} seeds`)
+    const { seed, seeds, found } = result
+    console.log(`${planted}: ${found.rule}, after ${seeds} seeds (--seed ${seed}): ${found.message}`)
+  })
+
+  test('is given histories in which every failpoint was passed again and again', () => {
+    const rare = Object.entries(hits).filter(([, count]) => count < HITS_MIN)
+    expect(rare).toEqual([])
+  })
+
+  test('is given histories of the same seeds without a mistake, in which it must find nothing', () => {
+    // test:sim does that, with as many seeds or more, and from the first one on.
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    const [, seeds] =
+      /MILLRACE_SEEDS=\$\{MILLRACE_SEEDS:-(\d+)\} vitest run test\/sim$/.exec(scripts['test:sim']) ?? []
+    expect(Number(seeds)).toBeGreaterThanOrEqual(SEEDS_PER_FAULT_MAX)
+    const ci = readFileSync(join(root, '.ci/run'), 'utf8')
+    expect(ci).toContain('npm run test:sim')
+    expect(ci).toContain('npm run test:teeth')
+  })
+})
