@@ -3,14 +3,16 @@ import { configDefaults, defineConfig } from 'vitest/config'
 
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
-/** Tests that kill processes and wait for new ones, most of a minute in all: a command of their own, which CI runs too. */
+/** Tests that kill processes and wait for new ones, and other long ones: a command of their own, which CI runs too. */
 const slow = [
   'test/torture/**',
+  'test/crash/{exactly-once,flip-bytes,kills,main-job,queue-kills,stopped-member}.test.ts',
   'test/fuzz/hostile-peers.test.ts',
   'test/faults/process-faults.test.ts',
   'test/sim/planted-faults.test.ts',
 ]
-const exclude = [...configDefaults.exclude, ...(process.env.MILLRACE_SLOW === '1' ? [] : slow)]
+const { MILLRACE_LONG, MILLRACE_SLOW } = process.env
+const exclude = [...configDefaults.exclude, ...(MILLRACE_SLOW === '1' || MILLRACE_LONG === '1' ? [] : slow)]
 
 /** Tests of parts. Their files share processes: to load the sources for each file took longer than most of the tests. */
 const parts = ['broker', 'client', 'protocol', 'checker'].map((folder) => `test/${folder}/**/*.test.ts`)

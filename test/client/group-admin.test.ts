@@ -1,7 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, connect, defineTopic, json, type MillraceError, text } from '../../client/index.js'
 import * as messages from '../../protocol/messages/index.js'
-import { DEFAULT_TOPIC_OPTIONS, patchedTopicOptions } from '../../protocol/topic-options.js'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  EMPTY_TOPIC_OPTIONS_PATCH,
+  patchedTopicOptions,
+} from '../../protocol/topic-options.js'
 import { ScriptedBroker } from '../support/scripted-broker.js'
 
 const Orders = defineTopic({ name: 'orders', key: text(), value: json<{ id: number }>() })
@@ -219,7 +223,7 @@ describe('dead letters', () => {
 })
 
 describe('settings of a topic', () => {
-  const none = Object.fromEntries(Object.keys(DEFAULT_TOPIC_OPTIONS).map((name) => [name, null]))
+  const none = EMPTY_TOPIC_OPTIONS_PATCH
 
   it('go with its making, as far as they are given', async () => {
     const created: unknown[] = []

@@ -205,7 +205,10 @@ describe('a crash of a test broker', () => {
     }
     const writers = range(8).map(write)
     for (const crash of range(12)) {
+      const before = acknowledged.size
       await pause(10 + 7 * crash)
+      // On a slow machine connections take longer than this: some lives must get something done.
+      for (let waits = 0; acknowledged.size < before + 3 && waits < 20; waits++) await pause(20)
       await broker.crash()
       const known = [...acknowledged]
       await broker.restart()

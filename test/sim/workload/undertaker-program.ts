@@ -55,7 +55,7 @@ async function replay(
   { topic, group }: { topic: WorkTopic; group: string },
 ): Promise<void> {
   const max = 1 + random.below(4)
-  const { replayed, left } = await client.deadLetters.replay(topic.topic, group, { max })
-  if (replayed > max || (replayed < max && left > 0))
-    throw new Error(`${replayed} dead letters of ${max} were replayed, and ${left} are left`)
+  // Others may come while they are replayed: what is left says nothing.
+  const { replayed } = await client.deadLetters.replay(topic.topic, group, { max })
+  if (replayed > max) throw new Error(`${replayed} dead letters were replayed, at most ${max} were asked for`)
 }
