@@ -1,23 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import {
   DEFAULT_TOPIC_OPTIONS,
+  EMPTY_TOPIC_OPTIONS_PATCH,
   illegalTopicOptions,
   patchedTopicOptions,
   TOPIC_OPTION_NAMES,
-  type TopicOptionsPatch,
   topicOptions,
   topicOptionsPatch,
 } from '../../protocol/topic-options.js'
-
-const EMPTY: TopicOptionsPatch = {
-  maxAgeMs: null,
-  maxBytes: null,
-  untilAcked: null,
-  cursorIdleMs: null,
-  maxLagBytes: null,
-  onLag: null,
-  dedupWindowMs: null,
-}
 
 describe('topic options', () => {
   it('have the same names, in the same order, as they hold and as they are set', () => {
@@ -29,7 +19,7 @@ describe('topic options', () => {
 
   it('stay as they are where a patch says nothing', () => {
     const base = { ...DEFAULT_TOPIC_OPTIONS, maxAgeMs: 5, onLag: 'drop' as const }
-    expect(patchedTopicOptions(base, { patch: EMPTY })).toEqual(base)
+    expect(patchedTopicOptions(base, { patch: EMPTY_TOPIC_OPTIONS_PATCH })).toEqual(base)
   })
 
   it('take what a patch sets, false among it, and forget what is cleared', () => {
@@ -40,7 +30,7 @@ describe('topic options', () => {
       maxBytes: 6,
       dedupWindowMs: 7_000,
     }
-    const patch = { ...EMPTY, untilAcked: false, cursorIdleMs: 8 }
+    const patch = { ...EMPTY_TOPIC_OPTIONS_PATCH, untilAcked: false, cursorIdleMs: 8 }
     expect(patchedTopicOptions(base, { patch, clear: ['maxAgeMs', 'dedupWindowMs'] })).toEqual({
       ...DEFAULT_TOPIC_OPTIONS,
       maxBytes: 6,
@@ -50,12 +40,22 @@ describe('topic options', () => {
   })
 
   it('are refused with the reason', () => {
-    expect(illegalTopicOptions(EMPTY)).toBeUndefined()
-    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 1_000, maxBytes: 1 }, ['maxAgeMs'])).toBeUndefined()
-    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 999 })).toContain('1000 to 604800000')
-    expect(illegalTopicOptions({ ...EMPTY, dedupWindowMs: 604_800_001 })).toContain('604800001')
-    expect(illegalTopicOptions({ ...EMPTY, maxBytes: 0 })).toContain('maxBytes is 0')
-    expect(illegalTopicOptions(EMPTY, ['constructor'])).toContain('no option "constructor"')
-    expect(illegalTopicOptions({ ...EMPTY, untilAcked: false }, ['untilAcked'])).toContain('set and cleared')
+    expect(illegalTopicOptions(EMPTY_TOPIC_OPTIONS_PATCH)).toBeUndefined()
+    expect(
+      illegalTopicOptions({ ...EMPTY_TOPIC_OPTIONS_PATCH, dedupWindowMs: 1_000, maxBytes: 1 }, ['maxAgeMs']),
+    ).toBeUndefined()
+    expect(illegalTopicOptions({ ...EMPTY_TOPIC_OPTIONS_PATCH, dedupWindowMs: 999 })).toContain(
+      '1000 to 604800000',
+    )
+    expect(illegalTopicOptions({ ...EMPTY_TOPIC_OPTIONS_PATCH, dedupWindowMs: 604_800_001 })).toContain(
+      '604800001',
+    )
+    expect(illegalTopicOptions({ ...EMPTY_TOPIC_OPTIONS_PATCH, maxBytes: 0 })).toContain('maxBytes is 0')
+    expect(illegalTopicOptions(EMPTY_TOPIC_OPTIONS_PATCH, ['constructor'])).toContain(
+      'no option "constructor"',
+    )
+    expect(
+      illegalTopicOptions({ ...EMPTY_TOPIC_OPTIONS_PATCH, untilAcked: false }, ['untilAcked']),
+    ).toContain('set and cleared')
   })
 })

@@ -18,20 +18,15 @@ import {
   topicAltered,
   topicCreated,
 } from '../../../protocol/messages/index.js'
-import { DEFAULT_TOPIC_OPTIONS, type TopicOptionsPatch } from '../../../protocol/topic-options.js'
+import {
+  DEFAULT_TOPIC_OPTIONS,
+  EMPTY_TOPIC_OPTIONS_PATCH,
+  type TopicOptionsPatch,
+} from '../../../protocol/topic-options.js'
 import { SeededRandom } from '../../support/seeded-random.js'
 import { textBatch } from '../../support/test-shard.js'
 import { WireClient } from './wire-client.js'
 
-const NONE: TopicOptionsPatch = {
-  maxAgeMs: null,
-  maxBytes: null,
-  untilAcked: null,
-  cursorIdleMs: null,
-  maxLagBytes: null,
-  onLag: null,
-  dedupWindowMs: null,
-}
 const CHANGES = '_millrace.changes'
 
 let directory: string
@@ -59,7 +54,7 @@ const create = async (name: string, options: Partial<TopicOptionsPatch> = {}): P
     name,
     partitions: 1,
     ...kind,
-    options: { ...NONE, ...options },
+    options: { ...EMPTY_TOPIC_OPTIONS_PATCH, ...options },
   }
   return (await client.request(createTopic, request, topicCreated)).topicId
 }
@@ -83,7 +78,7 @@ describe('the options of a topic', () => {
     const request = {
       requestId: newRequestId(),
       name: 'orders',
-      options: { ...NONE, onLag: 'drop' as const, maxLagBytes: 5e8, untilAcked: false },
+      options: { ...EMPTY_TOPIC_OPTIONS_PATCH, onLag: 'drop' as const, maxLagBytes: 5e8, untilAcked: false },
       clear: ['maxBytes'],
     }
     const options = { ...DEFAULT_TOPIC_OPTIONS, onLag: 'drop', maxLagBytes: 5e8 }
@@ -99,7 +94,7 @@ describe('the options of a topic', () => {
         correlationId: 500,
         requestId: newRequestId(),
         name: change.name ?? 'bad-options',
-        options: { ...NONE, ...change.options },
+        options: { ...EMPTY_TOPIC_OPTIONS_PATCH, ...change.options },
         clear: change.clear ?? [],
       })
     for (const change of [

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { TopicId } from '../../../protocol/ids.js'
-import type { TopicOptionsPatch } from '../../../protocol/topic-options.js'
+import { EMPTY_TOPIC_OPTIONS_PATCH, type TopicOptionsPatch } from '../../../protocol/topic-options.js'
 import { changesOf, sealedOf, TestCursor } from '../../support/test-cursor.js'
 import { append, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
 import { outcomeOf, quiet, SimulatedShard, until } from './simulated-shard.js'
@@ -11,15 +11,6 @@ const WEEK = 7 * 24 * 3_600_000
 const IDLE = 100_000
 const CHUNK = 16 * KIB
 const SMALL = { chunkBytes: CHUNK, tailCacheBytes: 0 }
-const NO_OPTIONS: TopicOptionsPatch = {
-  maxAgeMs: null,
-  maxBytes: null,
-  untilAcked: null,
-  cursorIdleMs: null,
-  maxLagBytes: null,
-  onLag: null,
-  dedupWindowMs: null,
-}
 
 let simulated: SimulatedShard
 let shard: Shard
@@ -45,7 +36,7 @@ async function topicWith(
     keyEncoding: 'text',
     valueEncoding: 'text',
     ifMissing: false,
-    options: { ...NO_OPTIONS, ...options },
+    options: { ...EMPTY_TOPIC_OPTIONS_PATCH, ...options },
   })
   return topic.topicId
 }
@@ -299,7 +290,7 @@ describe('a bound', () => {
       shard.alterTopic({
         requestId: someRequestId(),
         name: 'orders',
-        options: { ...NO_OPTIONS, ...options },
+        options: { ...EMPTY_TOPIC_OPTIONS_PATCH, ...options },
         clear,
       })
     expect((await alter({ maxBytes: 4 * CHUNK })).options).toMatchObject({ maxBytes: 4 * CHUNK })
