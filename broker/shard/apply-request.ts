@@ -10,7 +10,7 @@ export function answerRequest(
   given: { time: number; result: unknown },
 ): void {
   if (requestId === null) return
-  const row = { requestId, order: state.requestOrder++, ...given }
+  const row = { requestId, order: state.requestOrder++, time: given.time, result: carried(given.result) }
   // The id was used for a request of another kind before: that row goes first, or its age and its deletion would be lost.
   const namesake = state.requests.get(requestId)
   if (namesake !== undefined) {
@@ -31,4 +31,12 @@ export function answerRequest(
 function forget(state: ShardState, row: RequestRow): void {
   state.requests.delete(row.requestId)
   state.requestBytes -= requestBytes(row)
+}
+
+/** What MessagePack carries of a plain value: a field that is undefined would come back from the manifest as null. */
+function carried(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(carried)
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return value
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+  return Object.fromEntries(fields.map(([name, field]) => [name, carried(field)]))
 }

@@ -1,4 +1,3 @@
-import type { TopicOptions } from '../../protocol/topic-options.js'
 import type { ChunkRow } from '../manifest/rows.js'
 import { dropCursor, dropQueue } from './apply-groups.js'
 import { dropWindow } from './apply-producers.js'
@@ -36,7 +35,7 @@ export function alterTopic(state: ShardState, command: TopicAltered, time: numbe
     state.overlay.topics.add(topic.row)
     state.dedup.setWindow(topicId, options.dedupWindowMs)
   }
-  answerRequest(state, requestId, { time, result: { topicId, options: withoutEmpty(options) } })
+  answerRequest(state, requestId, { time, result: { topicId, options } })
 }
 
 export function deleteTopic(state: ShardState, command: TopicDeleted, time: number): void {
@@ -124,9 +123,4 @@ function dropChunk(state: ShardState, row: ChunkRow): void {
   }
   state.chunkReferences.delete(row.chunkId)
   state.unreferencedChunks.push({ chunkId: row.chunkId, sequence: state.applied.sequence + 1 })
-}
-
-/** An answer is kept as it is, and where it is kept there is only nil for what is not there. */
-function withoutEmpty({ publicCache, ...options }: TopicOptions): TopicOptions {
-  return publicCache === undefined ? options : { ...options, publicCache }
 }

@@ -1,3 +1,4 @@
+import { pack, unpack } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
 import { answerRequest } from '../../../broker/shard/apply-request.js'
 import { REQUESTS_BYTES_MAX } from '../../../broker/shard/request-bytes.js'
@@ -100,5 +101,20 @@ describe('answers that name many cursors', () => {
     answerRequest(state, idOf(1), { time: 1, result: 'small' })
     answerRequest(state, idOf(2), { time: 1, result: 'x'.repeat(REQUESTS_BYTES_MAX + 1) })
     expect([...state.requests.keys()]).toEqual([idOf(2)])
+  })
+})
+
+describe('an answer with a field that is not there', () => {
+  test('is the same to a retry before and after the manifest has held it', () => {
+    const state = newState()
+    const result = {
+      topicId: 'a',
+      options: { maxBytes: null, publicCache: undefined },
+      moves: [{ lag: undefined }],
+    }
+    answerRequest(state, idOf(1), { time: 1, result })
+    const kept = state.requests.get(idOf(1))!.result
+    expect(unpack(pack(kept))).toStrictEqual(kept)
+    expect(kept).toStrictEqual({ topicId: 'a', options: { maxBytes: null }, moves: [{}] })
   })
 })
