@@ -91,6 +91,7 @@ export class Committer {
       return { topicId, partition, epoch, offset }
     })
     this.#inFlight++
+    for (const { partition, offset } of sent) partition.cursor.sentAt(offset)
     askLink(
       link,
       [ack, acked],
@@ -99,6 +100,7 @@ export class Committer {
         answered: ({ results }) => {
           const refusals = new Map(results.map(({ index, code }) => [index, code]))
           for (const [index, { partition, offset }] of sent.entries()) {
+            partition.cursor.answered(offset)
             const code = refusals.get(index)
             if (code === undefined) partition.cursor.durableAt(offset)
             else this.#host.refused(partition, refusalOf(code, partition))
@@ -108,6 +110,7 @@ export class Committer {
         failed: (error) => {
           for (const { partition, offset } of sent) {
             this.#risen.add(partition)
+            partition.cursor.answered(offset)
             if (error.outcome === 'unknown') partition.cursor.maybeDurableAt(offset)
           }
           if (!error.retriable) this.#host.failed(error)

@@ -11,8 +11,10 @@ interface Waiter {
 export class ConsumerCursor {
   readonly #tracker: CommitTracker
   #durable: number
-  /** It was sent up to here, and no answer came: the broker may have it there. */
+  /** It was sent up to here, and the answer was lost: the broker may have it there. */
   #maybeDurable = 0
+  /** What was sent and is not answered yet. */
+  readonly #unanswered: number[] = []
   #durableWaiters: (Waiter & { readonly next: number })[] = []
   /** By the offset of the record that is to become the lowest unfinished one. */
   readonly #lowestWaiters = new Map<number, Waiter[]>()
@@ -83,6 +85,15 @@ export class ConsumerCursor {
     })
   }
 
+  /** It is sent up to `offset`: `answered`, and then what came of it, has to follow. */
+  sentAt(offset: number): void {
+    this.#unanswered.push(offset)
+  }
+
+  answered(offset: number): void {
+    this.#unanswered.splice(this.#unanswered.indexOf(offset), 1)
+  }
+
   /** The broker has it there, durably. */
   durableAt(offset: number): void {
     if (offset <= this.#durable) return
@@ -108,8 +119,9 @@ export class ConsumerCursor {
     this.#maybeDurable = Math.max(this.#maybeDurable, offset)
   }
 
-  /** An acknowledgement whose first answer was lost may count, whatever a later one says. */
+  /** An acknowledgement whose first answer was lost, or is still to come, may count, whatever a later one says. */
   #lossAt(next: number, loss: MillraceError): MillraceError {
-    return next <= this.#maybeDurable ? withOutcome(loss, 'unknown') : loss
+    const maybeDurable = Math.max(this.#maybeDurable, ...this.#unanswered)
+    return next <= maybeDurable ? withOutcome(loss, 'unknown') : loss
   }
 }

@@ -20,4 +20,16 @@ describe('an acknowledgement of a partition that is lost', () => {
     expect(await outcomeOf(cursor.whenDurable(2))).toBe('FENCED unknown')
     expect(await outcomeOf(cursor.whenDurable(4))).toBe('FENCED notWritten')
   })
+
+  test('may count while its answer is still to come, and does not once that was a refusal', async () => {
+    const cursor = new ConsumerCursor(new LoopTracker(0), 0)
+    cursor.sentAt(1)
+    cursor.sentAt(2)
+    cursor.answered(2)
+    const waiting = [1, 2].map((next) => outcomeOf(cursor.whenDurable(next)))
+    cursor.lose(new MillraceError('FENCED'), 0)
+    expect(await Promise.all(waiting)).toEqual(['FENCED unknown', 'FENCED notWritten'])
+    cursor.answered(1)
+    expect(await outcomeOf(cursor.whenDurable(1))).toBe('FENCED notWritten')
+  })
 })
