@@ -172,12 +172,16 @@ export class QueuePartition {
   /** Lets go of everything; who waits for an answer gets `reason`. */
   stop(reason: MillraceError): void {
     if (this.#stopped !== undefined) return
+    // What is on its way to the log gets through without anybody who hears of it.
+    const isMaybeDone = this.#isWriting || !this.#burial.isIdle
+    const { code, message } = reason
+    const told = isMaybeDone ? new MillraceError(code, { message, outcome: 'unknown' }) : reason
     this.#stopped = reason
     this.#unfollow?.()
     this.#timer?.timer.cancel()
     this.#burial.stop()
     releaseAll(this.#reads.splice(0))
-    for (const item of this.#pending) item.done(reason)
+    for (const item of this.#pending) item.done(told)
     this.#pending.clear()
     for (const resolve of this.#whenIdle.splice(0)) resolve()
   }

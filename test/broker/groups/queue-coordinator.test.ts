@@ -907,4 +907,15 @@ describe('a queue', () => {
     harness.coordinator.close()
     await expect(settle(world, ada, 'ack', link.jobs)).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER' })
   })
+
+  test('is told that what it just said may count, when the broker stops before it is on disk', async () => {
+    const world = await started(2)
+    const { harness, link } = world
+    const acked = settle(world, ada, 'ack', link.jobs.slice(0, 1))
+    await Promise.resolve()
+    harness.coordinator.close()
+    await expect(acked).rejects.toMatchObject({ code: 'SHUTTING_DOWN', outcome: 'unknown' })
+    await harness.rest()
+    expect(queueOf(world)?.floor).toBe(1)
+  })
 })
