@@ -25,6 +25,7 @@ export interface QueueCoordinatorOptions extends QueueEnvironment {
 export class QueueCoordinator {
   readonly #options: QueueCoordinatorOptions
   readonly #queues = new Map<number, RunningQueue>()
+  #isClosed = false
   readonly #closedLinks = new WeakSet<QueueLink>()
   readonly #unsubscribe: () => void
 
@@ -64,6 +65,7 @@ export class QueueCoordinator {
       queue: queueOptions,
       requestId: null,
     })
+    if (this.#isClosed) throw new MillraceError('SHUTTING_DOWN')
     const { groupId } = created
     const queue = this.#running(groupId)
     const sessionTimeoutMs = Math.min(
@@ -198,7 +200,7 @@ export class QueueCoordinator {
   #stopIfEmpty(queue: RunningQueue): void {
     if (queue.members.size > 0 || queue.isBusy) return
     queue.stop(new MillraceError('UNKNOWN_MEMBER'))
-    this.#queues.delete(queue.groupId)
+    if (this.#queues.get(queue.groupId) === queue) this.#queues.delete(queue.groupId)
   }
 
   #sum(of: (queue: QueueState) => number): number {
@@ -210,6 +212,7 @@ export class QueueCoordinator {
   }
 
   close(): void {
+    this.#isClosed = true
     this.#unsubscribe()
     for (const queue of this.#queues.values()) queue.stop(new MillraceError('SHUTTING_DOWN'))
     this.#queues.clear()

@@ -75,7 +75,7 @@ export class RunningQueue implements PartitionOwner {
   /** Topics of the partitions that are about to be at work. */
   readonly opening: TopicId[] = []
   #isAllotting = false
-  #isStopped = false
+  #stopped: MillraceError | undefined
   /** Members that are about to be taken in. */
   joining = 0
   /** Those that are gone, and not all of what they said is done. */
@@ -120,7 +120,10 @@ export class RunningQueue implements PartitionOwner {
     if (known?.link !== undefined && attempt <= known.attempt) throw new MillraceError('MEMBER_EXISTS')
   }
 
-  /** Makes sure that all partitions of these topics are at work. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP, LIMIT_REACHED. */
+  /**
+   * Makes sure that all partitions of these topics are at work. Rejects with UNKNOWN_TOPIC, UNKNOWN_GROUP, LIMIT_REACHED,
+   * SHUTTING_DOWN.
+   */
   async open(topicIds: readonly TopicId[], ifNoCursor: IfNoCursor): Promise<void> {
     const places = [...new Set(topicIds)].flatMap((topicId) => {
       // Replayed dead letters are jobs like all others, and older than any member.
@@ -147,8 +150,10 @@ export class RunningQueue implements PartitionOwner {
         const some = idle.slice(i, i + OPENED_AT_ONCE_MAX)
         await this.#environment.shard.groups.openQueues(this.groupId, some)
       }
+      if (this.#stopped?.code === 'SHUTTING_DOWN') throw this.#stopped
+      // It was begun anew meanwhile.
+      if (this.#stopped !== undefined) throw new MillraceError('UNKNOWN_GROUP', { retriable: true })
       // Another one may have opened some of them meanwhile.
-      if (this.#isStopped) return
       for (const { topicId, partition } of idle.filter(isIdle)) this.#start(partOf(topicId, partition))
     } finally {
       for (const topicId of topics) this.opening.splice(this.opening.indexOf(topicId), 1)
@@ -287,7 +292,7 @@ export class RunningQueue implements PartitionOwner {
   }
 
   stop(reason: MillraceError): void {
-    this.#isStopped = true
+    this.#stopped = reason
     for (const partition of this.#partitions.values()) partition.stop(reason)
     this.#partitions.clear()
   }

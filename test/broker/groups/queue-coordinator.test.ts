@@ -918,4 +918,21 @@ describe('a queue', () => {
     await harness.rest()
     expect(queueOf(world)?.floor).toBe(1)
   })
+
+  test('is not taken in by a broker that stops, at whatever moment, and hears why', async () => {
+    for (let turns = 0; turns < 8; turns++) {
+      const { harness, topicId } = await started(1)
+      const joining = harness.join('letters', { memberId: bob, topicIds: [topicId] }, new RecordingLink())
+      const outcome = joining.then(
+        () => ({ code: 'joined' }),
+        (error: unknown) => error,
+      )
+      for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve))
+      harness.coordinator.close()
+      await harness.rest()
+      expect(['joined', 'SHUTTING_DOWN'], `after ${turns} turns`).toContain(
+        ((await outcome) as { code: string }).code,
+      )
+    }
+  })
 })
