@@ -23,7 +23,7 @@ export async function openLog({ level, pretty, descriptor = 1 }: LogTarget): Pro
   const options = {
     level,
     base: null,
-    redact: { paths: [...UNLOGGED, ...UNLOGGED.map((name) => `*.${name}`)], censor: '[not logged]' },
+    redact: { paths: [...UNLOGGED, ...UNLOGGED.map((name) => `*.${name}`)], censor },
     formatters: {
       level: (label: string) => ({ level: label }),
       log: (fields: Record<string, unknown>) => withoutBytes(fields),
@@ -52,6 +52,10 @@ export function eventsTo(log: Logger): Tellers {
     return log.isLevelEnabled(level) ? (fields) => log[level]({ event, ...fields }, text) : undefined
   })
 }
+
+/** How many records there were is nobody's data. */
+const censor = (value: unknown, path: readonly string[]): unknown =>
+  path.at(-1) === 'records' && typeof value === 'number' ? value : '[not logged]'
 
 function withoutBytes(fields: Record<string, unknown>): Record<string, unknown> {
   let copy: Record<string, unknown> | undefined

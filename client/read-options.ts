@@ -26,8 +26,8 @@ export interface ReadOptions<Offsets = OffsetsByPartition> {
   /** Bytes that are held ahead of the application, over all partitions; default 4 MiB. One batch may overdraw it. */
   readonly bufferBytes?: number
   /**
-   * When the broker no longer has the next offset (deleted meanwhile, or lost with a disk): 'throw' (default) ends with
-   * OFFSET_OUT_OF_RANGE, 'earliest' and 'latest' jump there.
+   * When the broker does not have the next offset (deleted meanwhile, lost with a disk, beyond the end): 'throw' (default) ends
+   * with OFFSET_OUT_OF_RANGE, 'earliest' and 'latest' jump there.
    */
   readonly onOutOfRange?: 'earliest' | 'latest' | 'throw'
   /**
@@ -72,7 +72,24 @@ export async function rangesOf(
     const offset = fromOffsets === undefined ? known[i]?.offset : fromOffsets[partition]
     const end = to === 'end' ? known[i]?.endOffset : toOffsets?.[partition]
     if (to !== undefined && end === undefined) throw missing('to', name, partition)
-    return { partition, offset: checkedOffset(offset, 'from', name, partition), end }
+    const begin = checkedOffset(offset, 'from', name, partition)
+    if (to !== 'end' || end === undefined || begin <= end) return { partition, offset: begin, end }
+    const bounds = { startOffset: known[i]?.offset ?? 0, endOffset: end }
+    return { partition, offset: instead(begin, { name, partition, ...bounds }, options), end }
+  })
+}
+
+/** Where to begin when the partition ends below the offset asked for: nothing is asked of the broker that would say so. */
+function instead(
+  begin: number,
+  at: { name: string; partition: number; startOffset: number; endOffset: number },
+  { onOutOfRange = 'throw' }: AnyReadOptions,
+): number {
+  const { name, partition, startOffset, endOffset } = at
+  if (onOutOfRange !== 'throw') return onOutOfRange === 'earliest' ? startOffset : endOffset
+  throw new MillraceError('OFFSET_OUT_OF_RANGE', {
+    message: `topic "${name}", partition ${partition}: offset ${begin} is outside ${startOffset} to ${endOffset}`,
+    details: { topic: name, partition, offset: begin, startOffset, endOffset },
   })
 }
 

@@ -52,7 +52,7 @@ function refuseOwnPlace({ partition, from }: ConsumeOptions): void {
 
 const NOTES = `
 Each value is followed by a newline and is otherwise printed as it was written, byte for byte; a record without a value
-is an empty line. Order is kept within a partition. Values of msgpack topics are printed as JSON. With --json, bytes
+is null in json and msgpack topics, else an empty line. Order is kept within a partition. Values of msgpack topics are printed as JSON. With --json, bytes
 are {"base64":"..."} and times are ISO 8601.
 
 A time without a zone is in this machine's.

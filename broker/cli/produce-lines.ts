@@ -1,6 +1,7 @@
 import type { Client, TopicDetails } from '../../client/index.js'
 import type { Encoding } from '../../protocol/encodings.js'
 import { MillraceError } from '../../protocol/error-codes.js'
+import { count } from './count.js'
 import { CommandFailure, describeFailure, EXIT, exitCodeOf } from './failure.js'
 import type { GlobalOptions } from './global-options.js'
 import { LineFault, type LineFormat, recordsOf } from './line-records.js'
@@ -40,7 +41,8 @@ export async function produceLines(name: string, options: ProduceOptions): Promi
       await producer.close()
     } catch (error) {
       progress.clear()
-      const what = `${describeFailure(error)}; ${count(pump.records, 'line')} acknowledged`
+      const lines = pump.records === 1 ? 'line was' : 'lines were'
+      const what = `${describeFailure(error)}; ${pump.records} ${lines} acknowledged`
       throw new CommandFailure(what, { cause: error, exitCode: exitCodeOf(error) })
     } finally {
       process.off('SIGINT', interrupt)
@@ -55,15 +57,13 @@ export async function produceLines(name: string, options: ProduceOptions): Promi
 async function topicFor(client: Client, name: string, wanted: ProduceOptions): Promise<TopicDetails> {
   const existing = await topicIfAny(client, name, wanted)
   const info = existing ?? (await created(client, name, wanted))
-  const differs = (what: string, is: unknown, asked: unknown) =>
-    new CommandFailure(
-      `topic ${name} has ${what} ${is}, not ${asked}: leave the option out, or use another topic`,
-    )
+  const differs = (is: string, asked: unknown) =>
+    new CommandFailure(`topic ${name} has ${is}, not ${asked}: leave the option out, or use another topic`)
   if (wanted.encoding !== undefined && wanted.encoding !== info.valueEncoding) {
-    throw differs('encoding', info.valueEncoding, wanted.encoding)
+    throw differs(`encoding ${info.valueEncoding}`, wanted.encoding)
   }
   if (wanted.partitions !== undefined && wanted.partitions !== info.partitions.length) {
-    throw differs('partitions', info.partitions.length, wanted.partitions)
+    throw differs(count(info.partitions.length, 'partition'), wanted.partitions)
   }
   return info
 }
@@ -134,5 +134,3 @@ function summary(pump: ProducePump, startedAt: number): string {
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(2)
   return `produced ${pump.records} records, ${pump.valueBytes} bytes in ${seconds} s`
 }
-
-const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? ' was' : 's were'}`

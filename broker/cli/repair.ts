@@ -14,7 +14,7 @@ export function declareRepair(program: Command): void {
   program
     .command('repair <data-dir>')
     .description('Make a damaged data directory usable again, and say exactly what is lost.')
-    .option('--yes', 'do it without asking')
+    .option('-y, --yes', 'do it without asking')
     .option('--dry-run', 'say what would be done and lost, and change nothing')
     .addHelpText('after', NOTES)
     .action(repair)

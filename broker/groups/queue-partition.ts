@@ -173,9 +173,7 @@ export class QueuePartition {
   stop(reason: MillraceError): void {
     if (this.#stopped !== undefined) return
     // What is on its way to the log gets through without anybody who hears of it.
-    const isMaybeDone = this.#isWriting || !this.#burial.isIdle
-    const { code, message } = reason
-    const told = isMaybeDone ? new MillraceError(code, { message, outcome: 'unknown' }) : reason
+    const told = this.isBusy ? new MillraceError(reason.code, { outcome: 'unknown' }) : reason
     this.#stopped = reason
     this.#unfollow?.()
     this.#timer?.timer.cancel()
@@ -390,14 +388,13 @@ const isOfReading = (error: unknown): boolean =>
 /** How many jobs' leases have run out. */
 function leasesOver(queue: QueueState, now: number): number {
   let jobs = 0
-  for (const { kind, from, to, time } of queue.ranges) {
+  for (const { kind, from, to, time } of queue.ranges)
     if (kind === RANGE.leased && time <= now) jobs += to - from
-  }
   return jobs
 }
 
 /** The start offset that an OFFSET_OUT_OF_RANGE names; -1 for any other error. */
-function startOf(error: unknown): number {
-  if (!(error instanceof MillraceError) || error.code !== 'OFFSET_OUT_OF_RANGE') return -1
-  return Number(error.details?.startOffset ?? -1)
-}
+const startOf = (error: unknown): number =>
+  error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE'
+    ? Number(error.details?.startOffset ?? -1)
+    : -1

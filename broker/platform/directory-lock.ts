@@ -28,7 +28,7 @@ export class DirectoryLockedError extends Error {
     const who = holder ? `process ${holder.pid} on ${holder.host}` : 'another process'
     super(
       `the data directory ${directory} is in use by ${who}: ` +
-        'stop that broker first, or start this one with another data directory. ' +
+        'stop that broker first, or use another data directory. ' +
         `Do not delete the file ${lockFileName}: it frees nothing, the lock ends with its process`,
     )
     this.name = 'DirectoryLockedError'

@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Logger, type LogTarget, openLog } from '../../broker/log.js'
+import { eventsTo, type Logger, type LogTarget, openLog } from '../../broker/log.js'
 
 let directory: string
 beforeEach(() => {
@@ -45,6 +45,20 @@ describe('the log', () => {
     })
     expect(text).toContain('loud')
     expect(text).not.toContain('quiet')
+  })
+
+  it('holds how many records an event was about', async () => {
+    const text = await logged({ level: 'info', pretty: false }, (log) =>
+      eventsTo(log).truncation?.({
+        topic: 't',
+        partition: 0,
+        reason: 'request',
+        startOffset: 12,
+        records: 12,
+        bytes: 345,
+      }),
+    )
+    expect(JSON.parse(text)).toMatchObject({ event: 'truncation', records: 12, bytes: 345 })
   })
 
   it.each([false, true])('never holds records, whatever is passed to it (pretty: %s)', async (pretty) => {

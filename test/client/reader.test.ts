@@ -337,6 +337,20 @@ describe('an offset that is no longer there', () => {
     expect(await collect(client.read(Lines, { ...range, onOutOfRange: 'latest' }))).toEqual([])
   })
 
+  it('throws beyond the end too, where a range to that end would be empty', async () => {
+    await write(numbered(10), Lines, 50)
+    broker.log('lines').deleteBefore(4)
+    const range = { from: { 0: 11 }, to: 'end' } as const
+    expect(await failureOf(collect(client.read(Lines, range)))).toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+      details: { topic: 'lines', partition: 0, offset: 11, startOffset: 4, endOffset: 10 },
+    })
+    const earliest = await collect(client.read(Lines, { ...range, onOutOfRange: 'earliest' }))
+    expect(earliest.map(({ offset }) => offset)).toEqual([4, 5, 6, 7, 8, 9])
+    expect(await collect(client.read(Lines, { ...range, onOutOfRange: 'latest' }))).toEqual([])
+    expect(await collect(client.read(Lines, { from: { 0: 10 }, to: 'end' }))).toEqual([])
+  })
+
   it('is no matter to a reader from the earliest that has not begun', async () => {
     await write(numbered(10), Lines, 50)
     broker.script = ({ name, count }): Verdict => {
