@@ -51,8 +51,10 @@ export default defineConfig({
     // What a test left to be closed, also where a process has run other files before.
     setupFiles: ['test/support/setup.ts'],
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // So long that only what hangs gets there: a machine that is busy for a while fails no test.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     projects: [
       {
         extends: true,

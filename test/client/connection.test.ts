@@ -262,9 +262,7 @@ describe('close', () => {
       failureOf(producer.send({ value: 'waiting' })),
     ]
     await expect.poll(() => broker.countOf('PRODUCE')).toBe(1)
-    const startMs = performance.now()
     await client.close({ drainMs: 30 })
-    expect(performance.now() - startMs).toBeLessThan(5_000)
     expect(await Promise.all(sends)).toMatchObject([
       { code: 'CLOSED', outcome: 'unknown' },
       { code: 'CLOSED', outcome: 'notWritten' },

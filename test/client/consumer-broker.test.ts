@@ -52,7 +52,7 @@ afterAll(async () => {
 })
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const eventually = <T>(get: () => T) => expect.poll(get, { timeout: 15_000, interval: 10 })
+const eventually = <T>(get: () => T) => expect.poll(get, { interval: 10 })
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
 async function newTopic({ partitions = 1, records = 0 } = {}) {

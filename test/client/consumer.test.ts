@@ -55,7 +55,7 @@ const numbered = (count: number, start = 0): string[] =>
   Array.from({ length: count }, (_, i) => `${start + i}`)
 
 /** On a busy machine things take their time. */
-const eventually = <T>(get: () => T) => expect.poll(get, { timeout: 10_000, interval: 10 })
+const eventually = <T>(get: () => T) => expect.poll(get, { interval: 10 })
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -709,6 +709,8 @@ describe('partitions', () => {
     consumer.on('assigned', () => consumer.pause())
     const { records } = follow(consumer)
     await eventually(() => broker.countOf('SUBSCRIBE')).toBe(4)
+    // Its answer comes behind what the broker has sent.
+    await client.listTopics()
     await sleep(30)
     consumer.resume()
     await eventually(() => records.length).toBe(400)
@@ -736,6 +738,7 @@ describe('a paused partition', () => {
     const { records, values } = follow(consumer)
     consumer.on('assigned', () => consumer.pause())
     await eventually(() => consumer.assignment.length).toBe(4)
+    await eventually(() => granted).toBe(prefetchBytes)
     await sleep(30)
     expect(values()).toEqual([])
     expect(granted).toBe(prefetchBytes)

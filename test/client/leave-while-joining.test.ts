@@ -40,7 +40,7 @@ describe('a consumer that is closed while its connection is lost', () => {
     broker.cutAll()
     await expect.poll(() => [...members.values()].map(({ session }) => session)).toEqual([undefined])
     await Promise.all([consumer.close(), loop])
-    await expect.poll(() => broker.countOf('LEAVE_GROUP'), { timeout: 5_000 }).toBe(1)
+    await expect.poll(() => broker.countOf('LEAVE_GROUP')).toBe(1)
     expect(members.size).toBe(0)
   })
 })

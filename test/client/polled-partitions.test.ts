@@ -9,7 +9,7 @@ import { type Fetch, fetched } from '../../protocol/messages/fetch.js'
 import { ScriptedBroker } from '../support/scripted-broker.js'
 
 const Wide = defineTopic({ name: 'wide', key: text(), value: text() })
-const eventually = <T>(get: () => T) => expect.poll(get, { timeout: 10_000, interval: 10 })
+const eventually = <T>(get: () => T) => expect.poll(get, { interval: 10 })
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 const sorted = (numbers: Iterable<number>): number[] => [...numbers].sort((a, b) => a - b)
 
@@ -203,4 +203,4 @@ it('a topic of 2,500 partitions is read, and consumed by a group, on one connect
     await broker.close()
     await rm(directory, { recursive: true })
   }
-}, 60_000)
+}, 120_000)

@@ -42,9 +42,7 @@ it('a process ends by itself once its clients are closed', async () => {
     const exited = once(child, 'exit')
     const [line] = (await once(child.stdout, 'data')) as [Buffer]
     expect(line.toString()).toBe('closed\n')
-    const startMs = performance.now()
     expect(await exited).toEqual([0, null])
-    expect(performance.now() - startMs).toBeLessThan(5_000)
   } finally {
     script.remove()
     await broker.stop()

@@ -17,6 +17,7 @@ import {
 
 import type { OpenSocket } from '../../client/platform/socket.js'
 import { SeededRandom } from '../support/seeded-random.js'
+import { until } from '../support/until.js'
 
 let directory: string
 let broker: Broker
@@ -56,7 +57,7 @@ afterAll(async () => {
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const eventually = <T>(get: () => T) => expect.poll(get, { timeout: 15_000, interval: 10 })
+const eventually = <T>(get: () => T) => expect.poll(get, { interval: 10 })
 
 const failureOf = (promise: Promise<unknown>): Promise<MillraceError> =>
   promise.then(
@@ -160,26 +161,25 @@ describe('a work queue', () => {
     expect(Date.now() - startedAt).toBeGreaterThanOrEqual(140)
   })
 
-  it('lets others have within a second what a broken loop had', async () => {
+  it('lets others have at once what a broken loop had, long before its leases end', async () => {
     const Lines = await newTopic({ records: 60 })
-    const group = { group: 'broken', prefetch: 100, leaseMs: 60_000 }
+    const group = { group: 'broken', prefetch: 100, leaseMs: 3_600_000 }
     for await (const job of client.queue(Lines, group)) if (job.offset === 3) break
-    const startedAt = Date.now()
     const counts = new Map<number, number>()
     for await (const job of newClient().queue(Lines, group)) {
       counts.set(job.offset, job.deliveryCount)
       void job.ack()
       if (counts.size === 60) break
     }
-    expect(Date.now() - startedAt).toBeLessThan(1_000)
     expect([...counts.values()].filter((count) => count > 1)).toHaveLength(4)
   })
 
   it('keeps leases for as long as the work takes', async () => {
     const Lines = await newTopic({ records: 3 })
     const counts: number[] = []
-    for await (const job of client.queue(Lines, { group: 'slow', leaseMs: 300 })) {
-      await pause(500)
+    for await (const job of client.queue(Lines, { group: 'slow', leaseMs: 1_500 })) {
+      // The others wait in the client meanwhile.
+      if (counts.length === 0) await pause(3_000)
       expect(job.signal.aborted).toBe(false)
       await job.ack()
       if (counts.push(job.deliveryCount) === 3) break
@@ -190,30 +190,31 @@ describe('a work queue', () => {
   it('goes on over a restart of the broker: nothing is lost, nothing acknowledged comes again', async () => {
     const Lines = await newTopic({ partitions: 2, records: 200 })
     const worker = newClient()
-    const acked: string[] = []
+    const acked = new Set<string>()
+    const unsure = new Set<string>()
     const seenAgain: string[] = []
     const queue = worker.queue(Lines, { group: 'restarted', prefetch: 16, leaseMs: 5_000 })
     const working = (async () => {
       for await (const job of queue) {
-        if (acked.includes(job.value)) seenAgain.push(job.value)
-        try {
-          await job.ack()
-          acked.push(job.value)
-        } catch {
-          // It may have been done before the answer was lost: then it does not come again.
-          acked.push(job.value)
-        }
-        if (new Set(acked).size === 200) break
+        if (acked.has(job.value)) seenAgain.push(job.value)
+        // When the answer is lost it may be done or come again.
+        await job.ack().then(
+          () => acked.add(job.value),
+          () => unsure.add(job.value),
+        )
       }
     })()
-    await eventually(() => acked.length).toBeGreaterThan(20)
+    await eventually(() => acked.size).toBeGreaterThan(20)
     await broker.close()
     await start()
+    await until(async () => {
+      const { partitions } = await client.groups.describe('restarted')
+      return partitions.length === 2 && partitions.every(({ lag }) => lag.records === 0)
+    })
+    await queue.close()
     await working
-    expect(new Set(acked).size).toBe(200)
+    expect(new Set([...acked, ...unsure]).size).toBe(200)
     expect(seenAgain).toEqual([])
-    const { partitions } = await client.groups.describe('restarted')
-    expect(partitions.map(({ lag }) => lag.records)).toEqual([0, 0])
   })
 
   it('cannot have the name of a consumer group', async () => {

@@ -41,7 +41,7 @@ const numbered = (count: number, start = 0): string[] =>
   Array.from({ length: count }, (_, i) => `${start + i}`)
 
 /** On a busy machine things take their time. */
-const eventually = <T>(get: () => T) => expect.poll(get, { timeout: 10_000, interval: 10 })
+const eventually = <T>(get: () => T) => expect.poll(get, { interval: 10 })
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -268,7 +268,6 @@ describe('a run', () => {
     await consumer.close()
     await done
     expect(Date.now() - before).toBeGreaterThan(900)
-    expect(Date.now() - before).toBeLessThan(1_900)
     expect(group().cursor('lines')).toBe(1)
     expect(aborted).toEqual([1])
   })
@@ -289,7 +288,6 @@ describe('a run', () => {
     abort.abort(new Error('stop'))
     await expect(done).rejects.toThrow('stop')
     expect(Date.now() - before).toBeGreaterThanOrEqual(25)
-    expect(Date.now() - before).toBeLessThan(800)
     expect(signal?.aborted).toBe(true)
     expect(group().members.size).toBe(0)
     expect(group().cursor('lines')).toBe(0)

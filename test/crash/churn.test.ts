@@ -116,7 +116,7 @@ async function produce(client: Client, isOver: () => boolean): Promise<number> {
   return value
 }
 
-test(`${MEMBERS} members that join and leave ${CHANGES} times move few partitions, pause none for long, and are fenced never`, {
+test(`${MEMBERS} members that join and leave ${CHANGES} times move few partitions, and are fenced never`, {
   timeout: 600_000,
 }, async () => {
   console.log(`seed ${seed}`)
@@ -163,7 +163,6 @@ test(`${MEMBERS} members that join and leave ${CHANGES} times move few partition
     expect(crowd.lost).toEqual([])
     expect(moved).toBeGreaterThan(CHANGES)
     expect(moved).toBeLessThanOrEqual(1.2 * fewest)
-    expect(meter.pausedMsMax).toBeLessThan(2_000)
   } finally {
     await crowd.close()
     await client.close({ drainMs: 0 })

@@ -115,18 +115,17 @@ describe.concurrent('a work queue', { timeout: 300_000 }, () => {
       await last.kill()
     }))
 
-  test('gives the rest of a worker that breaks out of its loop to others within a second', () =>
+  test('gives the rest of a worker that breaks out of its loop to others long before its leases end', () =>
     withBroker(async (broker, client) => {
       const Jobs = await jobs(client, { count: 200, partitions: 2 })
       const other = connectTo(broker)
-      const options = { group: 'workers', prefetch: 100 }
+      const options = { group: 'workers', prefetch: 100, leaseMs: 3_600_000 }
       const first = new Set<string>()
       for await (const job of client.queue(Jobs, options)) {
         first.add(placeOf(job))
         await job.ack()
         if (first.size === 5) break
       }
-      const leftMs = performance.now()
       const rest = new Set<string>()
       for await (const job of other.queue(Jobs, options)) {
         expect(job.deliveryCount).toBe(1)
@@ -134,7 +133,6 @@ describe.concurrent('a work queue', { timeout: 300_000 }, () => {
         void job.ack()
         if (rest.size === 195) break
       }
-      expect(performance.now() - leftMs).toBeLessThan(1_000)
       expect(new Set([...first, ...rest]).size).toBe(200)
       await other.close()
     }))
@@ -190,7 +188,7 @@ describe.concurrent('a work queue', { timeout: 300_000 }, () => {
     withBroker(async (broker, client) => {
       const Jobs = await jobs(client, { count: 60 })
       const leaseMs = 400
-      const member = worker(broker, Jobs, { prefetch: 20, leaseMs, sessionTimeoutMs: 10_000 })
+      const member = worker(broker, Jobs, { prefetch: 20, leaseMs, sessionTimeoutMs: 600_000 })
       await member.next('given')
       await until(async () => (await leased(client)) >= 20)
       await broker.kill()
@@ -198,23 +196,17 @@ describe.concurrent('a work queue', { timeout: 300_000 }, () => {
       // The leases run out while nobody is there to see it.
       await sleep(2 * leaseMs)
       await broker.start()
-      const startedMs = performance.now()
+      // Long before the member that never comes back is given up.
       const places = new Set<string>()
-      let givenMs = 0
       for await (const job of client.queue(Jobs, { group: 'workers', prefetch: 100 })) {
         places.add(placeOf(job))
         void job.ack()
-        if (places.size < 60) continue
-        givenMs = performance.now() - startedMs
-        break
+        if (places.size === 60) break
       }
-      // Long before the member that never comes back is given up.
-      expect(givenMs).toBeLessThan(5_000)
       await until(() => isDone(client))
     }))
 })
 
-// By itself: the tests above look at the clock.
 describe('a work queue with a poisonous job', { timeout: 120_000 }, () => {
   test('gives up a job that kills each worker at once, and none that waited behind it', () =>
     withBroker(async (broker, client) => {

@@ -283,13 +283,10 @@ async function slowest(client: Client): Promise<number[]> {
 
 /** When both groups have it all, nothing that they passed is left. */
 async function settled(gauge: DiskGauge, client: Client): Promise<void> {
-  await until(
-    async () => {
-      const positions = await slowest(client)
-      return positions.every((position, n) => gauge.chunkBytes(Wanted.name, n, position) === 0)
-    },
-    { timeoutMs: 10_000 },
-  )
+  await until(async () => {
+    const positions = await slowest(client)
+    return positions.every((position, n) => gauge.chunkBytes(Wanted.name, n, position) === 0)
+  })
 }
 
 /** It is deleted all the same, and that was said, in the log and among the changes. */

@@ -67,7 +67,7 @@ async function firstOfAnother(topic: AnyTopic): Promise<number | undefined> {
 }
 
 describe.concurrent('a member that is not there for longer than its session timeout', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, () => {
   test('gets FENCED for its late ack after a SIGSTOP, moves no cursor, and its loop throws', async () => {
     const Topic = await topicNamed('stopped')

@@ -51,9 +51,9 @@ describe('an I/O error ends the broker, and nothing that it acknowledged is lost
     'manifestBeforeFlush',
     'manifestAfterFlush',
   ]
-  test.each(someOf(names))('at %s', { timeout: 60_000 }, async (name) => {
+  test.each(someOf(names))('at %s', async (name) => {
     const { broker, failure } = await failingAt(name)
-    await until(() => failure() !== undefined, { timeoutMs: 5_000 })
+    await until(() => failure() !== undefined)
     expect(failure()?.message).toContain('EIO')
     expect(await broker.send()).toMatchObject({ code: 'STORAGE_FAILED', retriable: true, outcome: 0 })
     await broker.assertRecovers()
@@ -68,7 +68,7 @@ describe('an I/O error is a warning, and the work is done later', () => {
     'snapshotBeforeRename',
     'trimBeforeRecycle',
   ]
-  test.each(someOf(names))('at %s', { timeout: 60_000 }, async (name) => {
+  test.each(someOf(names))('at %s', async (name) => {
     const { broker, failure, mend } = await failingAt(name)
     await until(() => broker.logged.some((line) => line.includes('tried again') && line.includes('EIO')))
     expect(failure()).toBeUndefined()
@@ -80,7 +80,7 @@ describe('an I/O error is a warning, and the work is done later', () => {
 })
 
 test('while no chunk can be made the WAL grows to its cap, then records are refused, and taken when it can', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const { broker, failure, mend } = await failingAt('chunkAfterWrite')
   // 4 KB each: more than the WAL may hold.

@@ -98,7 +98,7 @@ async function refusalOf(broker: BrokerProcess): Promise<string> {
 }
 
 test('a broker whose disk is full in spite of its watermark ends in words, and a start with room holds all', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async ({ skip }) => {
   const system = await smallFileSystem(24)
   if (!system.isMounted) skip(MAY_NOT_MOUNT)
@@ -111,7 +111,7 @@ test('a broker whose disk is full in spite of its watermark ends in words, and a
   const { acknowledged, refusal } = await fill(client, { max: 3_000, bytes: 60_000 })
   expect(refusal?.code).toMatch(/STORAGE_FAILED|TIMEOUT|CONNECTION_LOST|DISK_FULL|BACKPRESSURE/)
   expect(acknowledged.size).toBeGreaterThan(50)
-  await until(() => /no space left on the disk/.test(broker.output), { timeoutMs: 10_000 })
+  await until(() => /no space left on the disk/.test(broker.output), { timeoutMs: 60_000 })
   await broker.kill()
   await rm(ballast)
   await broker.start()
@@ -120,7 +120,7 @@ test('a broker whose disk is full in spite of its watermark ends in words, and a
 })
 
 test('a data directory that is read-only is refused in one line, and started from when it is writable again', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async ({ skip }) => {
   const system = await smallFileSystem(32)
   if (!system.isMounted) skip(MAY_NOT_MOUNT)
@@ -142,7 +142,7 @@ test('a data directory that is read-only is refused in one line, and started fro
 test.skipIf(!hasPrlimit)(
   'a full table of file descriptors refuses newcomers, not those who are there, and passes',
   {
-    timeout: 60_000,
+    timeout: 120_000,
   },
   async () => {
     const broker = await started(await temporary(), { 'chunk-bytes': '2MiB' })
@@ -177,7 +177,7 @@ test.skipIf(!hasPrlimit)(
 test.each(someOf(['SIGSEGV', 'SIGBUS', 'SIGABRT'] as const))(
   'a thread that dies of %s takes the process, and no record',
   {
-    timeout: 60_000,
+    timeout: 120_000,
   },
   async (signal) => {
     const broker = await started(await temporary())

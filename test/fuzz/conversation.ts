@@ -21,7 +21,7 @@ const NEVER = [
   'BUFFER_FULL',
   'UNAUTHENTICATED',
 ]
-const PATIENCE_MS = 10_000
+const PATIENCE_MS = 30_000
 /** A FETCH that may wait for longer than this need not be answered while we look. */
 const WAIT_MS = 1_000
 const BARRIER_ID = 4_000_000_000

@@ -175,7 +175,7 @@ export class FuzzedBroker {
       return { connections: (connections ?? 0) - 1, inFlightBytes, slabs, subscriptions }
     }
     const isFree = () => Object.values(held()).every((value) => value === 0)
-    await until(isFree, { timeoutMs: 5_000, everyMs: 1 }).catch(() => {
+    await until(isFree, { everyMs: 1 }).catch(() => {
       throw new Error(`a connection has ended, and the broker still holds ${JSON.stringify(held())}`)
     })
   }

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { unpackFrame } from '../../protocol/frame.js'
 import { hello, ping, pong } from '../../protocol/messages/index.js'
+import { until } from '../support/until.js'
 import { FUZZ_TIMEOUT_MS, runCampaign } from './campaign.js'
 import { FuzzedBroker } from './fuzzed-broker.js'
 import { chosen } from './lies.js'
@@ -184,15 +185,10 @@ function listen(socket: Socket): Heard {
     pongs: [],
     closeCode: undefined,
     isOver: () => isEnded || heard.closeCode !== undefined,
-    until: async (holds) => {
-      for (
-        const startedMs = performance.now();
-        !holds();
-        await new Promise((resolve) => setTimeout(resolve, 1))
-      )
-        if (performance.now() - startedMs > 10_000)
-          throw new Error(`nothing came after ${JSON.stringify(heard)}`)
-    },
+    until: (holds) =>
+      until(holds, { timeoutMs: 30_000, everyMs: 1 }).catch(() => {
+        throw new Error(`nothing came after ${JSON.stringify(heard)}`)
+      }),
   }
   socket.on('close', () => {
     isEnded = true

@@ -49,7 +49,7 @@ export class CachingProxy {
     )
     const proxy = new CachingProxy(port, directory, child)
     try {
-      await until(() => isAnswering(proxy.url), { timeoutMs: 10_000 })
+      await until(() => isAnswering(proxy.url), { timeoutMs: 30_000 })
       return proxy
     } catch (error) {
       await proxy.stop()

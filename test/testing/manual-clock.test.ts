@@ -7,9 +7,10 @@ const MINUTE = 60_000
 describe('ManualClock', () => {
   it('begins at the time it is given, and at the machine’s without one', () => {
     const now = Date.UTC(2030, 0, 1)
-    expect(new ManualClock({ now }).now() - now).toBeLessThan(1_000)
-    expect(new ManualClock({ now: new Date(now) }).now() - now).toBeLessThan(1_000)
-    expect(Math.abs(new ManualClock().now() - Date.now())).toBeLessThan(1_000)
+    // They go on while this is read: by minutes on no machine.
+    expect(new ManualClock({ now }).now() - now).toBeLessThan(MINUTE)
+    expect(new ManualClock({ now: new Date(now) }).now() - now).toBeLessThan(MINUTE)
+    expect(Math.abs(new ManualClock().now() - Date.now())).toBeLessThan(MINUTE)
     expect(() => new ManualClock({ now: Number.NaN })).toThrow(RangeError)
   })
 
@@ -18,25 +19,23 @@ describe('ManualClock', () => {
     const fired = new Promise<number>((resolve) => clock.setTimer(() => resolve(clock.monotonic()), 30))
     const dueMs = clock.monotonic() + 30
     expect(await fired).toBeGreaterThanOrEqual(dueMs - 1)
-    expect(await fired).toBeLessThan(dueMs + 5_000)
+    expect(await fired).toBeLessThanOrEqual(clock.monotonic())
   })
 
   it('moves wall clock and monotonic time by what it is told, at once', async () => {
     const clock = new ManualClock()
     const [wallMs, monotonicMs, startedMs] = [clock.now(), clock.monotonic(), performance.now()]
     await clock.advance(10 * MINUTE)
-    const tookMs = performance.now() - startedMs
-    expect(tookMs).toBeLessThan(5_000)
     for (const movedMs of [clock.now() - wallMs, clock.monotonic() - monotonicMs]) {
       expect(movedMs).toBeGreaterThanOrEqual(10 * MINUTE - 1)
-      expect(movedMs).toBeLessThan(10 * MINUTE + tookMs + 5_000)
+      expect(movedMs).toBeLessThanOrEqual(10 * MINUTE + performance.now() - startedMs + 1)
     }
   })
 
   it('fires timers in the order of their times, each at its own, with those that they set', async () => {
     const clock = new ManualClock()
     const fired: [name: string, atMs: number][] = []
-    const startMs = clock.monotonic()
+    const [startMs, startedMs] = [clock.monotonic(), performance.now()]
     const set = (name: string, ms: number, then?: () => void): void => {
       clock.setTimer(() => {
         fired.push([name, Math.round(clock.monotonic() - startMs)])
@@ -49,12 +48,13 @@ describe('ManualClock', () => {
     set('also second', 2_000)
     set('never', 20_000)
     await clock.advance(10_000)
+    const tookMs = Math.ceil(performance.now() - startedMs) + 1
     const names = ['first', 'second', 'also second', 'set by first', 'late']
     expect(fired.map(([name]) => name)).toEqual(names)
     const dueMs = [1_000, 2_000, 2_000, 4_000, 9_000]
     for (const [index, [, atMs]] of fired.entries()) {
       expect(atMs).toBeGreaterThanOrEqual(dueMs[index] as number)
-      expect(atMs).toBeLessThan((dueMs[index] as number) + 500)
+      expect(atMs).toBeLessThanOrEqual((dueMs[index] as number) + tookMs)
     }
   })
 
@@ -90,17 +90,22 @@ describe('ManualClock', () => {
     const fired = vi.fn()
     clock.setTimer(fired, 10_000)
     await clock.advance(9_980)
-    await expect.poll(() => fired.mock.calls.length, { timeout: 5_000, interval: 5 }).toBe(1)
+    await expect.poll(() => fired.mock.calls.length, { interval: 5 }).toBe(1)
   })
 
   it('takes calls of advance in turns', async () => {
     const clock = new ManualClock()
-    const startMs = clock.monotonic()
+    const [startMs, startedMs] = [clock.monotonic(), performance.now()]
     const ends: number[] = []
     const advance = (ms: number): Promise<void> =>
-      clock.advance(ms).then(() => void ends.push(Math.round((clock.monotonic() - startMs) / 1_000)))
+      clock.advance(ms).then(() => void ends.push(Math.round(clock.monotonic() - startMs)))
     await Promise.all([advance(10_000), advance(20_000), advance(30_000)])
-    expect(ends).toEqual([10, 30, 60])
+    const tookMs = Math.ceil(performance.now() - startedMs) + 1
+    expect(ends).toHaveLength(3)
+    for (const [index, dueMs] of [10_000, 30_000, 60_000].entries()) {
+      expect(ends[index]).toBeGreaterThanOrEqual(dueMs)
+      expect(ends[index]).toBeLessThanOrEqual(dueMs + tookMs)
+    }
   })
 
   it('rejects with what a timer throws, and goes on', async () => {

@@ -63,7 +63,7 @@ describe('millrace consume --group', () => {
   it('begins where --from says when the group has no cursor, and follows', async () => {
     await produce('followed', ['old'])
     const following = start('consume', 'followed', '--group', 'followed', '--from', 'latest')
-    await expect.poll(() => position('followed'), { timeout: 10_000 }).toBe(1)
+    await expect.poll(() => position('followed')).toBe(1)
     await produce('followed', ['new'])
     await following.seen(/new\n/)
     following.kill('SIGINT')
@@ -142,7 +142,7 @@ describe('millrace group', () => {
     await produce('watched', ['a'])
     const member = start('consume', 'watched', '--group', 'watched')
     await member.seen(/a\n/)
-    await expect.poll(() => position('watched'), { timeout: 10_000 }).toBe(1)
+    await expect.poll(() => position('watched')).toBe(1)
     expect((await said('group', 'describe', 'watched')).stdout).toMatch(
       /^group watched: consumer group, active, epoch \d+\n\nMEMBER .*\n(\w{8}) +millrace-cli +connected +1\n\nTOPIC.*\nwatched +0 +1 +1 +0 +0 +0 +\1\n$/,
     )

@@ -10,7 +10,7 @@ const partitions = new Map([
   [refunds, 24],
 ])
 const seeds = process.env.MILLRACE_LONG === undefined ? 20 : 1000
-const timeoutMs = process.env.MILLRACE_LONG === undefined ? 30_000 : 600_000
+const timeoutMs = process.env.MILLRACE_LONG === undefined ? 120_000 : 600_000
 const firstSeed = Number(process.env.MILLRACE_SEED ?? 1)
 
 /** 16 members, of whom one joins or leaves 200 times, `gapMs` apart on average. */

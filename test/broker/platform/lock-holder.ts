@@ -26,11 +26,11 @@ async function release(): Promise<object> {
   return {}
 }
 
-/** Takes the lock as often as it can; the witness file can be created only while nobody else holds the lock. */
-async function storm(directory: string, untilMs: number): Promise<object> {
+/** Takes the lock so many times; the witness file can be created only while nobody else holds the lock. */
+async function storm(directory: string, winsMax: number): Promise<object> {
   const witness = join(directory, 'witness')
   let wins = 0
-  while (Date.now() < untilMs) {
+  while (wins < winsMax) {
     try {
       const mine = await lockDirectory(directory)
       writeFileSync(witness, String(process.pid), { flag: 'wx' })
@@ -49,7 +49,7 @@ async function storm(directory: string, untilMs: number): Promise<object> {
 const commands: Record<string, (directory: string, argument: string) => Promise<object>> = {
   lock,
   release,
-  storm: (directory, untilMs) => storm(directory, Number(untilMs)),
+  storm: (directory, winsMax) => storm(directory, Number(winsMax)),
 }
 
 for await (const line of createInterface(process.stdin)) {

@@ -13,7 +13,8 @@ import {
   subscribed,
 } from '../../../protocol/messages/index.js'
 import { ManualClock } from '../../support/manual-clock.js'
-import { bytesOf, eventually, quiet, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness } from './harness.js'
 
 describe('a listener that closes', () => {
   it('tells its clients, refuses new writes, answers what is in flight, and then closes', async () => {
@@ -30,7 +31,7 @@ describe('a listener that closes', () => {
       { subscriptionId: 1, topicId, partition: 0, offset: 0, creditBytes: 9 },
       subscribed,
     )
-    await eventually(() => shard.pendingAppends === 1 && shard.followers === 2)
+    await until(() => shard.pendingAppends === 1 && shard.followers === 2)
     const closed = listener.close({ drainMs: 5_000 })
     expect(await client.next(goingAway)).toMatchObject({ deadlineMs: 5_000 })
     expect(await client.next(fetched)).toMatchObject({ correlationId: 70, durableEnd: 0 })
@@ -66,7 +67,7 @@ describe('a listener that closes', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const client = await connect()
     client.produce(topicId, bytesOf(10))
-    await eventually(() => shard.pendingAppends === 1)
+    await until(() => shard.pendingAppends === 1)
     const closed = listener.close({ drainMs: 5_000 })
     await quiet()
     expect(client.webSocket.readyState).toBe(WebSocket.OPEN)
@@ -86,12 +87,12 @@ describe('a listener that closes', () => {
     client.socket.pause()
     const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
     client.send(subscribe, { correlationId: 1, subscriptionId: 1, topicId, ...rest })
-    await eventually(() => shard.heldResults > 0)
+    await until(() => shard.heldResults > 0)
     await quiet()
     const closed = listener.close({ drainMs: 100 })
     clock.advance(100)
     await closed
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
   })
 
   it('gives a second call the end of the first', async () => {

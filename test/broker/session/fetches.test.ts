@@ -3,7 +3,8 @@ import { ENTRY_HEADER_BYTES } from '../../../protocol/entry.js'
 import type { TopicId } from '../../../protocol/ids.js'
 import { type Fetch, fetch, fetched, ping, pong } from '../../../protocol/messages/index.js'
 import { ManualClock } from '../../support/manual-clock.js'
-import { bytesOf, eventually, quiet, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness } from './harness.js'
 import type { WireClient } from './wire-client.js'
 
 const ENTRY_BYTES = 1_000
@@ -32,7 +33,7 @@ describe.each(['cache', 'disk'] as const)('FETCH served from %s', (readMode) => 
     const answer = await ask(client, topicId, { maxWaitMs: 60_000, minBytes: 10_000 })
     expect(answer).toMatchObject({ startOffset: 0, durableEnd: 10 })
     expect(Buffer.from(answer.entries).equals(shard.stored(topicId, 0))).toBe(true)
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
   })
 
   it('sends at most maxBytes, but at least one entry', async () => {
@@ -48,7 +49,7 @@ describe.each(['cache', 'disk'] as const)('FETCH served from %s', (readMode) => 
   it('waits until minBytes are there', async () => {
     const { shard, client, topicId, clock, baseTimers } = await start()
     client.send(fetch, { correlationId: 9, ...fetchOf(topicId, { minBytes: 2_500, maxWaitMs: 60_000 }) })
-    await eventually(() => shard.followers === 1)
+    await until(() => shard.followers === 1)
     for (let i = 0; i < 2; i++) {
       shard.put(topicId, 0, payload)
       await quiet()
@@ -57,14 +58,14 @@ describe.each(['cache', 'disk'] as const)('FETCH served from %s', (readMode) => 
     shard.put(topicId, 0, payload)
     expect((await client.next(fetched)).entries).toHaveLength(3_000)
     expect(shard.followers).toBe(0)
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
     expect(clock.timers).toBe(baseTimers)
   })
 
   it('answers with what there is when the time is over, if that is nothing', async () => {
     const { shard, client, topicId, clock } = await start()
     client.send(fetch, { correlationId: 9, ...fetchOf(topicId, { minBytes: 2_500, maxWaitMs: 2_000 }) })
-    await eventually(() => shard.followers === 1)
+    await until(() => shard.followers === 1)
     await clock.advanceAndSettle(1_999)
     await quiet()
     expect(client.received).toEqual([])
@@ -76,7 +77,7 @@ describe.each(['cache', 'disk'] as const)('FETCH served from %s', (readMode) => 
     })
     shard.put(topicId, 0, payload)
     client.send(fetch, { correlationId: 10, ...fetchOf(topicId, { minBytes: 2_500, maxWaitMs: 2_000 }) })
-    await eventually(() => shard.followers === 1)
+    await until(() => shard.followers === 1)
     await clock.advanceAndSettle(2_000)
     expect((await client.next(fetched)).entries).toHaveLength(1_000)
   })
@@ -93,7 +94,7 @@ describe.each(['cache', 'disk'] as const)('FETCH served from %s', (readMode) => 
     client.send(fetch, { correlationId: 10, ...fetchOf(topicId, { partition: 3 }) })
     expect(await client.nextError()).toMatchObject({ correlationId: 10, code: 'UNKNOWN_PARTITION' })
     client.send(fetch, { correlationId: 11, ...fetchOf(topicId, { offset: 1, maxWaitMs: 60_000 }) })
-    await eventually(() => shard.followers === 1)
+    await until(() => shard.followers === 1)
     await shard.deleteTopic({ name: 't' })
     expect(await client.nextError()).toMatchObject({ correlationId: 11, code: 'UNKNOWN_TOPIC' })
   })
@@ -112,7 +113,7 @@ describe('waiting FETCH requests', () => {
     expect(await client.request(ping, {}, pong)).toBeDefined()
     expect(shard.followers).toBe(20)
     await client.close()
-    await eventually(() => shard.followers === 0)
+    await until(() => shard.followers === 0)
     expect(clock.timers).toBe(0)
   })
 })

@@ -10,7 +10,8 @@ import {
   pong,
   subscribe,
 } from '../../../protocol/messages/index.js'
-import { bytesOf, eventually, quiet, startHarness, steady } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness, steady } from './harness.js'
 
 const KIB = 1024
 const OVERHEAD_BYTES = 512
@@ -119,7 +120,7 @@ describe('a connection that sends more than is answered', () => {
     const other = await connect()
     const count = 200
     for (let i = 0; i < count; i++) client.produce(topicId, bytesOf(100 * KIB, i))
-    await eventually(() => shard.pendingBytes > inFlightBytesMax - 101 * KIB)
+    await until(() => shard.pendingBytes > inFlightBytesMax - 101 * KIB)
     await quiet()
     // What one read from the socket brought before the pause took hold comes on top, and the frame that went over.
     expect(shard.pendingBytes).toBeLessThan(inFlightBytesMax + READ_BYTES + 200 * KIB)
@@ -140,7 +141,7 @@ describe('a connection that sends more than is answered', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const clients = await Promise.all([1, 2, 3, 4, 5, 6].map(() => connect()))
     for (const client of clients) for (let i = 0; i < 20; i++) client.produce(topicId, bytesOf(100 * KIB, i))
-    await eventually(() => shard.pendingBytes > inFlightTotalBytesMax / 2)
+    await until(() => shard.pendingBytes > inFlightTotalBytesMax / 2)
     await quiet()
     const { inFlightBytes = 0 } = metrics.snapshot().gauges
     expect(inFlightBytes).toBeLessThan(inFlightTotalBytesMax + 6 * 164 * KIB)
@@ -165,7 +166,7 @@ describe('a connection that sends more than is answered', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const client = await connect()
     for (let i = 0; i < 100; i++) client.produce(topicId, bytesOf(1))
-    await eventually(() => shard.pendingAppends === 100)
+    await until(() => shard.pendingAppends === 100)
     expect(metrics.snapshot().gauges.inFlightBytes).toBeGreaterThan(100 * OVERHEAD_BYTES)
     shard.commit()
     await client.acks(100)
@@ -178,9 +179,9 @@ describe('a connection that sends more than is answered', () => {
     // The header of a masked message of 1 MiB, and a part of it.
     client.socket.write(Buffer.from('82ff000000000010000000000000', 'hex'))
     client.socket.write(bytesOf(300 * KIB))
-    await eventually(() => inFlightBytes() >= 300 * KIB)
+    await until(() => inFlightBytes() >= 300 * KIB)
     await client.close()
-    await eventually(() => inFlightBytes() === 0)
+    await until(() => inFlightBytes() === 0)
   })
 
   it('is paused while the shard says so', async () => {
@@ -258,7 +259,7 @@ describe('a client that does not read', () => {
         const rest = { offset: 0, minBytes: 1, maxBytes: 4 * KIB * KIB, maxWaitMs: 0 }
         client.send(fetch, { correlationId: 100 + id, topicId, partition: id, ...rest })
       }
-      await eventually(() => shard.reads > 0)
+      await until(() => shard.reads > 0)
       await quiet()
       const readsAtRest = shard.reads
       await quiet()
@@ -270,7 +271,7 @@ describe('a client that does not read', () => {
         const stored = shard.stored(topicId, id)
         expect((await client.delivered(id, stored.length)).equals(stored)).toBe(true)
       }
-      await eventually(() => shard.heldResults === 0)
+      await until(() => shard.heldResults === 0)
     },
   )
 })

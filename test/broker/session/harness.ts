@@ -59,15 +59,6 @@ export async function startHarness(
   }
 }
 
-/** Waits until `isSo`, looking again every few milliseconds. */
-export async function eventually(isSo: () => boolean, what = String(isSo)): Promise<void> {
-  for (let tries = 0; tries < 1_000; tries++) {
-    if (isSo()) return
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-  throw new Error(`never came true: ${what}`)
-}
-
 /** Waits until `value` has stopped to change. */
 export async function steady(value: () => number): Promise<void> {
   let last = Number.NaN

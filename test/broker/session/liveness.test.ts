@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { produced, subscribe } from '../../../protocol/messages/index.js'
 import { ManualClock } from '../../support/manual-clock.js'
-import { bytesOf, eventually, quiet, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness } from './harness.js'
 
 const BEAT_MS = 15_000
 
@@ -34,7 +35,7 @@ describe('a connection', () => {
     client.webSocket.send('text')
     await quiet()
     expect(listener.connections).toBe(1)
-    await eventually(() => listener.connections === 0)
+    await until(() => listener.connections === 0)
   })
 
   it('that is idle lives as long as it answers pings', async () => {
@@ -54,7 +55,7 @@ describe('a connection', () => {
     await beats(clock, 3)
     expect(listener.connections).toBe(1)
     await beats(clock, 1)
-    await eventually(() => listener.connections === 0)
+    await until(() => listener.connections === 0)
     expect(logged.at(-1)).toMatchObject({
       msg: 'dropped a dead connection',
       reason: 'answered none of 2 pings',
@@ -68,7 +69,7 @@ describe('a connection', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const client = await connect()
     client.produce(topicId, bytesOf(10))
-    await eventually(() => shard.pendingAppends === 1)
+    await until(() => shard.pendingAppends === 1)
     shard.press(true)
     // More than a paused socket still takes in, so that the pongs behind it cannot be seen.
     for (let i = 0; i < 20; i++) client.produce(topicId, Buffer.alloc(100 * 1024))
@@ -77,7 +78,7 @@ describe('a connection', () => {
     shard.press(false)
     await beats(clock, 2)
     expect(listener.connections).toBe(1)
-    await eventually(() => shard.pendingAppends === 21)
+    await until(() => shard.pendingAppends === 21)
     shard.commit()
     expect((await client.next(produced)).acks).toHaveLength(21)
   })
@@ -91,12 +92,12 @@ describe('a connection', () => {
     client.socket.pause()
     const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
     client.send(subscribe, { correlationId: 1, subscriptionId: 1, topicId, ...rest })
-    await eventually(() => shard.reads > 3)
+    await until(() => shard.reads > 3)
     await beats(clock, 1)
     await beats(clock, 3)
     expect(listener.connections).toBe(1)
     await beats(clock, 1)
-    await eventually(() => listener.connections === 0)
+    await until(() => listener.connections === 0)
     expect(logged.at(-1)).toMatchObject({
       msg: 'dropped a dead connection',
       reason: 'took nothing for 60000 ms',
@@ -114,7 +115,7 @@ describe('a connection', () => {
     client.socket.pause()
     const rest = { partition: 0, offset: 0, creditBytes: 256 * 1024 * 1024 }
     client.send(subscribe, { correlationId: 1, subscriptionId: 1, topicId, ...rest })
-    await eventually(() => shard.reads > 0)
+    await until(() => shard.reads > 0)
     client.socket.on('data', () => client.socket.pause())
     for (let i = 0; i < 10; i++) {
       await beats(clock, 1)

@@ -28,7 +28,8 @@ import {
 } from '../../../protocol/messages/index.js'
 import { decodeRecords, RecordBatchBuilder } from '../../../protocol/records.js'
 import { SeededRandom } from '../../support/seeded-random.js'
-import { eventually, quiet } from './harness.js'
+import { until } from '../../support/until.js'
+import { quiet } from './harness.js'
 import { WireClient } from './wire-client.js'
 
 let directory: string
@@ -210,7 +211,7 @@ describe('a client that vanishes with batches in flight', () => {
     await client.acks(1)
     client.socket.resetAndDestroy()
     await client.closed
-    await eventually(() => broker.metrics.snapshot().gauges.inFlightBytes === 0)
+    await until(() => broker.metrics.snapshot().gauges.inFlightBytes === 0)
     await quiet()
     const next = await WireClient.open(broker.port)
     const queries = [{ partition: 0, at: 1, time: 0 }]

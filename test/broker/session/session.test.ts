@@ -18,7 +18,8 @@ import {
   topicCreated,
   topicDeleted,
 } from '../../../protocol/messages/index.js'
-import { bytesOf, eventually, quiet, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness } from './harness.js'
 import { produceFields, WireClient } from './wire-client.js'
 
 const requestId = requestIdFrom('ab'.repeat(16))
@@ -108,7 +109,7 @@ describe('a session', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const client = await connect()
     const ids = Array.from({ length: 50 }, (_, i) => client.produce(topicId, bytesOf(10 + i)))
-    await eventually(() => shard.pendingAppends === 50)
+    await until(() => shard.pendingAppends === 50)
     shard.commit(20)
     shard.commit(5)
     const first = await client.next(produced)
@@ -126,9 +127,9 @@ describe('a session', () => {
     const { topicId } = shard.addTopic({ name: 't' })
     const client = await connect()
     client.produce(topicId, bytesOf(10_000))
-    await eventually(() => shard.pendingAppends === 1)
+    await until(() => shard.pendingAppends === 1)
     await client.close()
-    await eventually(() => shard.sources === 0)
+    await until(() => shard.sources === 0)
     expect(metrics.snapshot().gauges.inFlightBytes).toBeGreaterThan(10_000)
     shard.commit()
     expect(metrics.snapshot().gauges.inFlightBytes).toBe(0)

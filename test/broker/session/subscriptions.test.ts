@@ -14,7 +14,8 @@ import {
   unsubscribed,
 } from '../../../protocol/messages/index.js'
 import { SeededRandom } from '../../support/seeded-random.js'
-import { bytesOf, eventually, quiet, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { bytesOf, quiet, startHarness } from './harness.js'
 import type { WireClient } from './wire-client.js'
 
 const MIB = 1024 * 1024
@@ -52,7 +53,7 @@ describe.each(['cache', 'disk'] as const)('a subscription served from %s', (read
     }
     const after = shard.stored(topicId, 0).subarray(before.length)
     expect((await client.delivered(1, after.length)).equals(after)).toBe(true)
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
   })
 
   it('sends exactly what its credit allows, overdrawn by one entry at most', async () => {
@@ -160,7 +161,7 @@ describe('a subscription', () => {
     shard.put(topicId, 0, bytesOf(100))
     const client = await connect()
     await subscribeTo(client, topicId)
-    await eventually(() => shard.pendingReads === 1)
+    await until(() => shard.pendingReads === 1)
     await client.request(unsubscribe, { subscriptionId: 1 }, unsubscribed)
     shard.finishReads()
     client.send(credit, { subscriptionId: 1, bytes: 10 })
@@ -178,10 +179,10 @@ describe('a subscription', () => {
     shard.put(topicId, 0, bytesOf(100, 1))
     const client = await connect()
     await subscribeTo(client, topicId)
-    await eventually(() => shard.pendingReads === 1)
+    await until(() => shard.pendingReads === 1)
     shard.put(topicId, 0, bytesOf(100, 2))
     shard.finishReads()
-    await eventually(() => shard.pendingReads === 1)
+    await until(() => shard.pendingReads === 1)
     shard.finishReads()
     const stored = shard.stored(topicId, 0)
     expect((await client.delivered(1, stored.length)).equals(stored)).toBe(true)
@@ -282,7 +283,7 @@ describe('many subscriptions of one connection', () => {
       const delivered = await client.delivered(id, stored.length)
       expect(delivered.equals(stored)).toBe(true)
     }
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
   })
 
   it('take turns: one with little to send does not wait for one with much', async () => {
@@ -317,13 +318,13 @@ describe('a connection that ends', () => {
       for (let id = 0; id < 50; id++) await subscribeTo(client, topicId, { id, partition: id })
       client.produce(topicId, bytesOf(10), 49)
     }
-    await eventually(() => shard.followers === 100 && shard.sources === 2)
+    await until(() => shard.followers === 100 && shard.sources === 2)
     expect(metrics.snapshot().gauges).toMatchObject({ connections: 2, subscriptions: 100 })
     for (const client of clients) await client.close()
-    await eventually(() => listener.connections === 0)
+    await until(() => listener.connections === 0)
     expect(shard).toMatchObject({ followers: 0, sources: 0 })
     shard.finishReads()
-    await eventually(() => shard.heldResults === 0)
+    await until(() => shard.heldResults === 0)
     expect(shard.pendingReads).toBe(0)
   })
 })

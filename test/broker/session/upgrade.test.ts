@@ -4,7 +4,8 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { ping, pong } from '../../../protocol/messages/index.js'
-import { eventually, startHarness } from './harness.js'
+import { until } from '../../support/until.js'
+import { startHarness } from './harness.js'
 import { WireClient } from './wire-client.js'
 
 interface Answer {
@@ -94,7 +95,7 @@ describe('an upgrade', () => {
     const refused = await upgrade(listener.port)
     expect(refused).toMatchObject({ status: 503, body: expect.stringContaining('2 connections') })
     await first.close()
-    await eventually(() => listener.connections === 1)
+    await until(() => listener.connections === 1)
     await connect()
     expect(metrics.snapshot().counters).toMatchObject({ connectionsOpened: 3, connectionsRefused: 1 })
   })
@@ -136,7 +137,7 @@ describe('an upgrade', () => {
     const client = await connect()
     expect(await client.request(ping, {}, pong)).toBeDefined()
     for (const socket of sockets) socket.destroy()
-    await eventually(() => listener.connections === 1)
+    await until(() => listener.connections === 1)
   })
 })
 

@@ -17,7 +17,7 @@ let topics = 0
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'millrace-k6-'))
   broker = await startBroker({ dataDir, port: 0, logLevel: 'silent' })
-  await run('produce', { ...HISTORY, MILLRACE_DURATION: '50ms' })
+  await runUntil(isProduced, 'produce', HISTORY)
 })
 
 afterAll(async () => {
@@ -27,8 +27,7 @@ afterAll(async () => {
 
 const AS_FAST_AS_ACKS_COME = { MILLRACE_RATE: '0', MILLRACE_PRODUCERS: '2', MILLRACE_IN_FLIGHT: '2' }
 
-/** Long enough for a failed job to come again. */
-const FAILING_JOBS = { MILLRACE_FAIL_EVERY: '20', MILLRACE_DURATION: '1500ms' }
+const FAILING_JOBS = { MILLRACE_FAIL_EVERY: '20' }
 
 /** A topic that has records before a test begins: a work queue has jobs at once, however busy the machine is. */
 const HISTORY = { MILLRACE_TOPIC: 'history' }
@@ -62,8 +61,32 @@ function run(
   })
 }
 
+/**
+ * A busy machine may not come far enough in a short run: then it is given a longer one, until something is wrong or the last was
+ * long enough for any.
+ */
+async function runUntil(
+  isEnough: (result: FakeRun) => boolean,
+  scenario: string,
+  environment: Readonly<Record<string, string>> = {},
+  { flavour, tamper }: { flavour?: Flavour; tamper?: () => Tamper } = {},
+): Promise<FakeRun> {
+  for (let ms = 600; ; ms *= 3) {
+    const result = await run(
+      scenario,
+      { ...environment, MILLRACE_DURATION: `${ms}ms` },
+      { ...(flavour && { flavour }), ...(tamper && { tamper: tamper() }) },
+    )
+    if (isEnough(result) || isWrong(result) || ms > 10_000) return result
+  }
+}
+
 const sum = (result: FakeRun, metric: string): number =>
   (result.samples.get(metric) ?? []).reduce((total, value) => total + value, 0)
+
+const isProduced = (result: FakeRun): boolean => sum(result, 'millrace_records_produced') > 0
+const isTimed = ({ samples }: FakeRun): boolean => samples.has('millrace_end_to_end_ms')
+const isWrong = (result: FakeRun): boolean => sum(result, 'millrace_errors') > 0
 
 function expectNothingWrong(result: FakeRun): void {
   expect(result.complaints).toEqual([])
@@ -87,50 +110,56 @@ function once(
 describe.concurrent('the bundled scenarios, against a real broker', () => {
   for (const flavour of FLAVOURS) {
     it(`mix producers, readers and workers in the flavour "${flavour.name}"`, async () => {
-      const result = await run('mixed', { ...HISTORY, ...FAILING_JOBS }, { flavour })
+      const isMixed = (result: FakeRun): boolean =>
+        // Two readers have each record.
+        sum(result, 'millrace_records_consumed') > sum(result, 'millrace_records_produced') &&
+        sum(result, 'millrace_jobs_done') > 0 &&
+        sum(result, 'millrace_redeliveries') > 0
+      const startedMs = performance.now()
+      const result = await runUntil(isMixed, 'mixed', { ...HISTORY, ...FAILING_JOBS }, { flavour })
       expectNothingWrong(result)
-      const records = sum(result, 'millrace_records_produced')
-      // Two readers have each of them.
-      expect(sum(result, 'millrace_records_consumed')).toBeGreaterThan(records)
-      expect(sum(result, 'millrace_jobs_done')).toBeGreaterThan(0)
-      expect(sum(result, 'millrace_redeliveries')).toBeGreaterThan(0)
+      expect(isMixed(result)).toBe(true)
+      const tookMs = performance.now() - startedMs
       for (const metric of ['millrace_ack_ms', 'millrace_end_to_end_ms', 'millrace_settle_ms']) {
-        expect(Math.max(...(result.samples.get(metric) ?? [Number.NaN])), metric).toBeLessThan(10_000)
+        expect(Math.max(...(result.samples.get(metric) ?? [Number.NaN])), metric).toBeLessThan(tookMs)
       }
     })
   }
 
   it('produce as fast as acks come', async () => {
-    const result = await run('produce', AS_FAST_AS_ACKS_COME)
+    const result = await runUntil(isProduced, 'produce', AS_FAST_AS_ACKS_COME)
     expectNothingWrong(result)
     expect(result.samples.get('millrace_ack_ms')?.length).toBe(sum(result, 'millrace_records_produced') / 100)
   })
 
   it('follow the end of the log', async () => {
-    const result = await run('tail')
+    const result = await runUntil(isTimed, 'tail')
     expectNothingWrong(result)
-    expect(result.samples.get('millrace_end_to_end_ms')?.length).toBeGreaterThan(0)
+    expect(isTimed(result)).toBe(true)
   })
 
   it('read from the beginning what was there before, without timing it', async () => {
     const topic = { MILLRACE_TOPIC: 'what-was-before' }
-    const before = await run('produce', topic)
-    const result = await run('tail', { ...topic, MILLRACE_PRODUCERS: '0' })
+    const before = await runUntil(isProduced, 'produce', topic)
+    const isAll = (result: FakeRun): boolean =>
+      sum(result, 'millrace_records_consumed') === sum(before, 'millrace_records_produced')
+    const result = await runUntil(isAll, 'tail', { ...topic, MILLRACE_PRODUCERS: '0' })
     expectNothingWrong(result)
-    expect(sum(result, 'millrace_records_consumed')).toBe(sum(before, 'millrace_records_produced'))
-    expect(result.samples.has('millrace_end_to_end_ms')).toBe(false)
+    expect(isAll(result)).toBe(true)
+    expect(isTimed(result)).toBe(false)
   })
 
   it('fan one partition out', async () => {
-    const result = await run('fan-out', { MILLRACE_READERS: '10', MILLRACE_PARTITIONS: '1' })
+    const isFanned = (result: FakeRun): boolean =>
+      sum(result, 'millrace_records_consumed') > 2 * sum(result, 'millrace_records_produced')
+    const result = await runUntil(isFanned, 'fan-out', { MILLRACE_READERS: '10', MILLRACE_PARTITIONS: '1' })
     expectNothingWrong(result)
-    expect(sum(result, 'millrace_records_consumed')).toBeGreaterThan(
-      2 * sum(result, 'millrace_records_produced'),
-    )
+    expect(isFanned(result)).toBe(true)
   })
 
   it('soak, and check payloads', async () => {
-    expectNothingWrong(await run('soak', { ...HISTORY, MILLRACE_FAIL_EVERY: '0' }))
+    const isWhole = ({ failedThresholds }: FakeRun): boolean => failedThresholds.length === 0
+    expectNothingWrong(await runUntil(isWhole, 'soak', { ...HISTORY, MILLRACE_FAIL_EVERY: '0' }))
   })
 
   it('storm connections', async () => {
@@ -145,51 +174,53 @@ describe.concurrent('a run fails', () => {
   const tail = { MILLRACE_PARTITIONS: '1' }
 
   it('when a batch never reaches a reader', async () => {
-    const result = await run('tail', tail, { tamper: once(deliver, 1, () => []) })
+    const lose = () => once(deliver, 1, () => [])
+    const result = await runUntil(isWrong, 'tail', tail, { tamper: lose })
     expect(result.failedThresholds).toEqual([failed])
     expect(result.complaints[0]).toMatch(/^gap: t\d+\/0: expected offset \d+, got \d+$/)
   })
 
   it('when a batch reaches a reader twice', async () => {
-    const result = await run('tail', tail, { tamper: once(deliver, 1, (frame) => [frame, frame]) })
+    const repeat = () => once(deliver, 1, (frame) => [frame, frame])
+    const result = await runUntil(isWrong, 'tail', tail, { tamper: repeat })
     expect(result.failedThresholds).toEqual([failed])
     expect(result.complaints[0]).toMatch(/^repeat: t\d+\/0: expected offset \d+, got \d+ again$/)
   })
 
   it('when a payload is damaged and payloads are checked', async () => {
-    const damage = once(deliver, 1, (frame) => {
-      const damaged = Uint8Array.from(frame)
-      damaged[damaged.length - 5] = damaged[damaged.length - 5]! ^ 1
-      return [damaged]
-    })
-    const result = await run('tail', { ...tail, MILLRACE_VERIFY: 'payloads' }, { tamper: damage })
+    const damage = () =>
+      once(deliver, 1, (frame) => {
+        const damaged = Uint8Array.from(frame)
+        damaged[damaged.length - 5] = damaged[damaged.length - 5]! ^ 1
+        return [damaged]
+      })
+    const checked = { ...tail, MILLRACE_VERIFY: 'payloads' }
+    const result = await runUntil(isWrong, 'tail', checked, { tamper: damage })
     expect(result.failedThresholds).toEqual([failed])
     expect(result.complaints[0]).toMatch(/^corrupt: the CRC of a payload/)
   })
 
   it('when an ack comes twice', async () => {
-    const result = await run('produce', AS_FAST_AS_ACKS_COME, {
-      tamper: once(produced, 1, (frame) => [frame, frame]),
-    })
+    const repeat = () => once(produced, 1, (frame) => [frame, frame])
+    const result = await runUntil(isWrong, 'produce', AS_FAST_AS_ACKS_COME, { tamper: repeat })
     expect(result.failedThresholds).toEqual([failed])
     expect(result.complaints[0]).toMatch(/^corrupt: an ack of \d+, which nobody waits for$/)
   })
 
   it('when a job comes again after it was done', async () => {
-    let first: Uint8Array | undefined
-    let isSettled = false
-    const again: Tamper = (frame) => {
-      const [opcode] = unpackFrame(frame)
-      if (opcode === queueDeliver.opcode) first ??= Uint8Array.from(frame)
-      if (opcode !== queueSettled.opcode || first === undefined || isSettled) return [frame]
-      isSettled = true
-      return [frame, first]
+    const again = (): Tamper => {
+      let first: Uint8Array | undefined
+      let isSettled = false
+      return (frame) => {
+        const [opcode] = unpackFrame(frame)
+        if (opcode === queueDeliver.opcode) first ??= Uint8Array.from(frame)
+        if (opcode !== queueSettled.opcode || first === undefined || isSettled) return [frame]
+        isSettled = true
+        return [frame, first]
+      }
     }
-    const result = await run(
-      'mixed',
-      { ...HISTORY, MILLRACE_FAIL_EVERY: '0', MILLRACE_WORKERS: '1' },
-      { tamper: again },
-    )
+    const environment = { ...HISTORY, MILLRACE_FAIL_EVERY: '0', MILLRACE_WORKERS: '1' }
+    const result = await runUntil(isWrong, 'mixed', environment, { tamper: again })
     expect(result.failedThresholds).toContain(failed)
     expect(result.complaints.some((text) => /^repeat: job \d@\d+ was done, and came again$/.test(text))).toBe(
       true,
@@ -231,7 +262,7 @@ describe.concurrent('a run fails', () => {
       return [frame]
     }
     const bounds = { MILLRACE_END_TO_END_P99_MS: '5', MILLRACE_RATE: '200' }
-    const result = await run('tail', bounds, { tamper: slow })
+    const result = await runUntil(isTimed, 'tail', bounds, { tamper: () => slow })
     expect(result.failedThresholds).toEqual(['millrace_end_to_end_ms: p(99)<=5'])
   })
 })

@@ -57,7 +57,7 @@ for (const peer of peers) {
       if (directory !== undefined) await rm(directory, { recursive: true, force: true })
     })
 
-    it('does every figure it offers, each true to what its server holds', { timeout: 60_000 }, async () => {
+    it('does every figure it offers, each true to what its server holds', { timeout: 120_000 }, async () => {
       expect(version).toMatch(/^\d+\.\d+\.\d+$/)
       const started = await start()
       // All at once: whether they count right is asked here, not how fast they are.
