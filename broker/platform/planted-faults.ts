@@ -34,6 +34,12 @@ export const plantedFaultNames = [
   'staleProducerAccepted',
   /** A member whose partition went to another acknowledges in it. */
   'staleMemberAccepted',
+  /** What a stream knows of its producers is not in the record of their data: the manifest alone has it. */
+  'streamProducerApartFromData',
+  /** That a stream is closed is in memory, and in the manifest later on. */
+  'streamClosedNotPersisted',
+  /** Below the URL of a chunk that is gone stands the oldest one that is there. */
+  'chunkUrlServesAnother',
 ] as const
 
 export type PlantedFault = (typeof plantedFaultNames)[number]

@@ -11,7 +11,7 @@ import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
 import { segmentFileName } from '../wal/segment.js'
 import { applyAppend, applyCommand, beginGroup } from './apply.js'
-import { decodeCommand, OPCODE } from './commands.js'
+import { type Command, decodeCommand, OPCODE } from './commands.js'
 import type { PartitionState, ShardState } from './state.js'
 
 /** Takes in one group, in sequence. Throws WalCorruption when it cannot follow what the state holds. */
@@ -30,7 +30,7 @@ export function replayGroup(state: ShardState, group: ScannedGroup, planted?: Pl
       if (row.opcode === OPCODE.append) replayAppend(state, group, row, { isNew, planted })
       else if (isNew) {
         const body = group.bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
-        applyCommand(state, decodeCommand(row.opcode, body), header.time)
+        applyCommand(state, withPlanted(decodeCommand(row.opcode, body), planted), header.time)
       }
     } catch (error) {
       if (error instanceof WalCorruption) throw error
@@ -41,6 +41,13 @@ export function replayGroup(state: ShardState, group: ScannedGroup, planted?: Pl
   state.applied = { sequence: header.sequence, headerCrc: header.headerCrc }
   state.time = Math.max(state.time, header.time)
   state.overlay.touched = true
+}
+
+/** What is left of a command when a planted fault has kept a part of it out of the WAL. */
+function withPlanted(command: Command, planted: PlantedFault | undefined): Command {
+  if (command.type !== 'streamMoved') return command
+  if (planted === 'streamProducerApartFromData') return { ...command, producer: null }
+  return planted === 'streamClosedNotPersisted' ? { ...command, closes: false } : command
 }
 
 function replayAppend(

@@ -3,8 +3,11 @@ import { Observed } from './observed.js'
 import type { Rule } from './rule.js'
 import { ackKept } from './rules/ack-kept.js'
 import { atomicUnit } from './rules/atomic-unit.js'
+import { chunkBytes } from './rules/chunk-bytes.js'
+import { closedStream } from './rules/closed-stream.js'
 import { cursorRises } from './rules/cursor-rises.js'
 import { durableEnd } from './rules/durable-end.js'
+import { forkPrefix } from './rules/fork-prefix.js'
 import { leaseExclusive } from './rules/lease-exclusive.js'
 import { lostWrite } from './rules/lost-write.js'
 import { noDamage } from './rules/no-damage.js'
@@ -12,6 +15,7 @@ import { nothingSkipped } from './rules/nothing-skipped.js'
 import { offsetOrder } from './rules/offset-order.js'
 import { oneValue } from './rules/one-value.js'
 import { producerOrder } from './rules/producer-order.js'
+import { producerResumes } from './rules/producer-resumes.js'
 import { staleMember } from './rules/stale-member.js'
 import { startsAgain } from './rules/starts-again.js'
 import { truncation } from './rules/truncation.js'
@@ -33,6 +37,10 @@ export const rules: readonly Rule[] = [
   nothingSkipped,
   leaseExclusive,
   truncation,
+  producerResumes,
+  closedStream,
+  forkPrefix,
+  chunkBytes,
   noDamage,
   startsAgain,
 ]

@@ -84,6 +84,20 @@ export const settle = (
 export const deleteBefore = (op: number, offset: number): FactOf<'deleteBefore'> =>
   fact({ type: 'deleteBefore', op, ...place, offset })
 
+/** Somebody was told where the stream "t" ends. */
+export const streamEnd = (
+  endOffset: number,
+  isClosed: boolean,
+  more: More<'streamEnd'> = {},
+): FactOf<'streamEnd'> => fact({ type: 'streamEnd', ...place, endOffset, isClosed, ...more })
+
+/** Of the records [0, 2), unless it is said otherwise. */
+export const chunk = (digest: string, more: More<'chunk'> = {}): FactOf<'chunk'> =>
+  fact({ type: 'chunk', url: '/c', digest, ...place, from: 0, next: 2, ...more })
+
+export const chunkGone = (more: More<'chunkGone'> = {}): FactOf<'chunkGone'> =>
+  fact({ type: 'chunkGone', url: '/c', ...place, from: 0, next: 2, ...more })
+
 const seen = (from: number, values: readonly string[]): Seen[] => values.map((value, i) => [from + i, value])
 
 /** The compiler cannot see that defaults and overrides together are whole. */

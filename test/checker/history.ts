@@ -20,6 +20,8 @@ export type Fact =
   | ReadFact
   | GroupFact
   | QueueFact
+  | StreamFact
+  | ChunkFact
   | BrokerFact
 
 /** A partition of one incarnation of a topic: a topic that is deleted and created again has another id. */
@@ -50,6 +52,8 @@ export type TopicFact =
       readonly compacted?: boolean
       /** The broker writes it (dead letters, retries, changes): nobody's requests explain its values. */
       readonly writtenByBroker?: boolean
+      /** What lies below `offset` is the other one's, and its own begins there. */
+      readonly fork?: { readonly topicId: string; readonly offset: number }
     }
   /** Its deletion is about to be asked for: from here on its records may be missing. */
   | { readonly type: 'topicGone'; readonly topicId: string }
@@ -90,6 +94,8 @@ export interface WriteFact {
   readonly producer?: { readonly id: number; readonly epoch: number; readonly sequence: number } | undefined
   /** All of it or nothing, readers see it at once, and `acks` are done with it. Absent: record by record. */
   readonly atomic?: boolean
+  /** The stream that is closed with it, or by it alone: nothing comes behind it any more. */
+  readonly closes?: string | undefined
   readonly acks?: readonly (CursorAck | JobAck)[] | undefined
 }
 
@@ -145,7 +151,7 @@ export interface DeleteBeforeFact extends Partition {
 export type OutcomeFact =
   /** A `write` was answered: a place for each of its records. `duplicate`: it is not there, another with its dedup id is at this place. */
   | { readonly type: 'written'; readonly op: number; readonly places: readonly WrittenPlace[] }
-  /** Any other request was answered. */
+  /** Any other request was answered; or a `write`, and it was not said where its records are. */
   | { readonly type: 'done'; readonly op: number }
   | { readonly type: 'refused'; readonly op: number; readonly code?: string | undefined }
   | { readonly type: 'unknown'; readonly op: number; readonly code?: string | undefined }
@@ -260,6 +266,31 @@ export type QueueFact =
     }
   /** It is back, and the broker has said that it keeps what it held. */
   | { readonly type: 'memberBack'; readonly group: string; readonly member: string }
+
+// Streams, and chunks for caches
+
+/** The broker was asked where a stream ends, and whether it is closed there. `since` as for `bounds`. */
+export type StreamFact = {
+  readonly type: 'streamEnd'
+  readonly endOffset: number
+  readonly isClosed: boolean
+  readonly since?: number
+} & Partition
+
+/** What is at a URL that never gives other bytes: the records [from, next) of a partition. */
+interface OfChunk extends Partition {
+  readonly url: string
+  readonly from: number
+  readonly next: number
+  /** As for `bounds`. */
+  readonly since?: number
+}
+
+export type ChunkFact =
+  /** Somebody got all of it. `digest` stands for the bytes. */
+  | ({ readonly type: 'chunk'; readonly digest: string } & OfChunk)
+  /** Somebody was told that it is not there any more. */
+  | ({ readonly type: 'chunkGone' } & OfChunk)
 
 // The broker
 

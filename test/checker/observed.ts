@@ -24,6 +24,10 @@ export class Observed {
   readonly absences: EventOf<'memberAway' | 'memberBack'>[] = []
   /** Everything that was read, in its order. */
   readonly readings: EventOf<'read' | 'given' | 'log'>[] = []
+  /** By partition. */
+  readonly streamEnds = new Map<string, EventOf<'streamEnd'>[]>()
+  /** By URL. */
+  readonly chunks = new Map<string, EventOf<'chunk' | 'chunkGone'>[]>()
   readonly deliveriesMax = new Map<string, number>()
   /** Where each value was seen first, in what clients write; `again`: where it was seen, too. */
   readonly sightings = new Map<string, Sighting>()
@@ -129,6 +133,13 @@ export class Observed {
       case 'groupGone':
         this.groupsGone.set(event.group, event)
         return
+      case 'streamEnd':
+        entry(this.streamEnds, placeKey(event), () => []).push(event)
+        return
+      case 'chunk':
+      case 'chunkGone':
+        entry(this.chunks, event.url, () => []).push(event)
+        return
       case 'queue':
         this.deliveriesMax.set(`${event.group}|${event.topicId}`, event.maxDeliveries)
         return
@@ -202,11 +213,13 @@ export class Observed {
 
   #sawAll(event: HistoryEvent & Partition, records: readonly Seen[]): void {
     const log = this.log(event)
+    const topic = this.topics.get(event.topicId)
     // Its records are copies, each at a place of its own.
-    const isCopy = this.topics.get(event.topicId)?.writtenByBroker ?? false
+    const isCopy = topic?.writtenByBroker ?? false
+    const ownFrom = topic?.fork?.offset ?? 0
     for (const [offset, value] of records) {
       const sighting = log.see(offset, value, event)
-      if (sighting === undefined || isCopy) continue
+      if (sighting === undefined || isCopy || offset < ownFrom) continue
       if (this.sightings.has(value)) this.again.push(sighting)
       else this.sightings.set(value, sighting)
     }

@@ -1,21 +1,26 @@
+import { HttpResponse } from './http-response.js'
 import type { ConnectingReceiver, SimulatedNetwork } from './network.js'
 import type { Pipe } from './pipe.js'
 import type { Owner, Scheduler } from './scheduler.js'
 
 export interface HttpAnswer {
   readonly status: number
-  /** Parsed; undefined when there is none. */
+  readonly headers: ReadonlyMap<string, string>
+  readonly bytes: Buffer
+  /** What the bytes say when they are JSON; undefined when they are not, or there are none. */
   readonly body: unknown
 }
 
-/** Asks a broker over HTTP. Rejects with CONNECTION_LOST when the answer does not come whole. */
-export type AskHttp = (
-  method: string,
-  path: string,
-  asked?: { readonly body?: unknown; readonly idempotencyKey?: string | undefined },
-) => Promise<HttpAnswer>
+export interface HttpRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly bytes?: Buffer | undefined
+}
 
 interface Waiting {
+  readonly response: HttpResponse
+  readonly body: Buffer[]
   readonly resolve: (answer: HttpAnswer) => void
   readonly reject: (error: unknown) => void
 }
@@ -24,7 +29,6 @@ interface Waiting {
 const PATIENCE_MS = 3_000
 
 const NOTHING = Buffer.alloc(0)
-const HEAD_END = Buffer.from('\r\n\r\n')
 
 /** A process that speaks HTTP/1.1 by hand, one request at a time, over a connection that it makes anew when it is lost. */
 export class HttpLink {
@@ -46,35 +50,71 @@ export class HttpLink {
     this.#owner = of.owner
   }
 
-  readonly ask: AskHttp = (method, path, { body, idempotencyKey } = {}) => {
-    const bytes = body === undefined ? NOTHING : Buffer.from(JSON.stringify(body))
-    const head = [
-      `${method} ${path} HTTP/1.1`,
-      'host: 127.0.0.1',
-      ...(body === undefined ? [] : ['content-type: application/json', `content-length: ${bytes.length}`]),
-      ...(idempotencyKey === undefined ? [] : [`idempotency-key: ${idempotencyKey}`]),
-    ]
-    if (this.#connection?.isOver !== false) {
-      this.#connection = new HttpConnection()
-      this.#network.openHttp(this.#owner, this.#connection)
-    }
+  /** Rejects with CONNECTION_LOST when the answer does not come whole, or not soon. */
+  async request(request: HttpRequest): Promise<HttpAnswer> {
+    if (this.#connection?.isOver !== false) this.#connection = this.#connect()
     const connection = this.#connection
-    const timer = this.#scheduler.after(PATIENCE_MS, () => connection.close(), {
-      kind: 'patience',
-      owner: this.#owner,
-    })
-    const answer = connection.ask(Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), bytes]))
-    return answer.then(
-      ({ status, body }) => {
-        timer.isCancelled = true
-        if (status >= 400) this.#onComplaint((body as { error: { code: string } }).error.code)
-        return { status, body }
-      },
-      (error: unknown) => {
-        timer.isCancelled = true
-        throw error
-      },
-    )
+    const answer = await this.#patiently(connection, () => connection.ask(request))
+    this.#hear(answer)
+    return answer
+  }
+
+  /**
+   * Asks over a connection of its own for an answer that may have no end. `onBytes` gets what comes of its body, and says whether
+   * that was enough. Resolves when it was, or with the answer when that ends; rejects with CONNECTION_LOST, also when nothing
+   * comes for long.
+   */
+  async follow(request: HttpRequest, onBytes: (bytes: Buffer) => boolean): Promise<HttpAnswer | undefined> {
+    const connection = this.#connect()
+    let isEnough = false
+    const onBody = (bytes: Buffer): void => {
+      isEnough ||= onBytes(bytes)
+      if (isEnough) connection.close()
+    }
+    try {
+      const answer = await this.#patiently(connection, () => connection.ask(request, onBody))
+      this.#hear(answer)
+      return answer
+    } catch (error) {
+      if (isEnough) return undefined
+      throw error
+    } finally {
+      connection.close()
+    }
+  }
+
+  #connect(): HttpConnection {
+    const connection = new HttpConnection()
+    this.#network.openHttp(this.#owner, connection)
+    return connection
+  }
+
+  /** Gives the connection up when nothing has come through it for long. */
+  async #patiently<T>(connection: HttpConnection, act: () => Promise<T>): Promise<T> {
+    const wait = () =>
+      this.#scheduler.after(PATIENCE_MS, () => connection.close(), { kind: 'patience', owner: this.#owner })
+    let timer = wait()
+    connection.onSign = () => {
+      timer.isCancelled = true
+      timer = wait()
+    }
+    try {
+      return await act()
+    } finally {
+      connection.onSign = () => {}
+      timer.isCancelled = true
+    }
+  }
+
+  #hear({ status, body }: HttpAnswer): void {
+    // An answer to HEAD cannot say more than its status.
+    if (status < 400 || body === undefined) return
+    this.complain((body as { error: { code: string } }).error.code)
+  }
+
+  /** The broker has said, in whatever way, that something is wrong. */
+  complain(code: string): void {
+    this.#onComplaint(code)
   }
 
   /** Nobody waits for an answer any more. */
@@ -84,21 +124,34 @@ export class HttpLink {
 }
 
 class HttpConnection implements ConnectingReceiver {
+  /** Called when bytes have come. */
+  onSign: () => void = () => {}
   #out: Pipe | undefined
   #unsent: Buffer | undefined
   #waiting: Waiting | undefined
-  #bytes: Buffer = NOTHING
   isOver = false
 
-  ask(request: Buffer): Promise<HttpAnswer> {
+  /** `onBody` gets a body as it comes, unless it is one that says what is wrong. */
+  ask(request: HttpRequest, onBody?: (bytes: Buffer) => void): Promise<HttpAnswer> {
+    const bytes = bytesOf(request)
     return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject }
-      if (this.#out === undefined) this.#unsent = request
-      else this.#out.send(request)
+      const body: Buffer[] = []
+      const response = new HttpResponse({
+        isHead: request.method === 'HEAD',
+        onBody: (bytes) => {
+          if (onBody === undefined || (response.head?.status ?? 0) >= 400) body.push(bytes)
+          else onBody(bytes)
+        },
+      })
+      this.#waiting = { response, body, resolve, reject }
+      if (this.#out === undefined) this.#unsent = bytes
+      else this.#out.send(bytes)
     })
   }
 
   connected(out: Pipe): void {
+    // Given up before it came about.
+    if (this.isOver) out.end()
     this.#out = out
     if (this.#unsent !== undefined) out.send(this.#unsent)
     this.#unsent = undefined
@@ -106,24 +159,19 @@ class HttpConnection implements ConnectingReceiver {
 
   received(bytes: Buffer): void {
     if (this.isOver) return
-    this.#bytes = Buffer.concat([this.#bytes, bytes])
-    const headEnd = this.#bytes.indexOf(HEAD_END)
-    if (headEnd < 0) return
-    const head = this.#bytes.toString('latin1', 0, headEnd)
-    const length = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0)
-    const end = headEnd + HEAD_END.length + length
-    if (this.#bytes.length < end) return
-    if (this.#bytes.length > end) throw new Error('the broker answers what it was not asked')
-    const text = this.#bytes.toString('utf8', headEnd + HEAD_END.length)
-    this.#bytes = NOTHING
+    this.onSign()
     const waiting = this.#waiting
-    this.#waiting = undefined
     if (waiting === undefined) throw new Error('the broker answers nobody')
-    if (/\r\nconnection: close/i.test(head)) this.close()
-    waiting.resolve({
-      status: Number(head.slice(9, 12)),
-      body: text === '' ? undefined : JSON.parse(text),
-    })
+    const { response, body, resolve } = waiting
+    response.take(bytes)
+    // Whoever got a part of it may have had enough.
+    if (!response.isWhole || response.head === undefined || this.isOver) return
+    this.#waiting = undefined
+    const { status, headers } = response.head
+    if (headers.get('connection') === 'close') this.close()
+    const whole = Buffer.concat(body)
+    const isJson = headers.get('content-type')?.startsWith('application/json') === true && whole.length > 0
+    resolve({ status, headers, bytes: whole, body: isJson ? JSON.parse(whole.toString()) : undefined })
   }
 
   ended(): void {
@@ -151,4 +199,11 @@ class HttpConnection implements ConnectingReceiver {
       }),
     )
   }
+}
+
+function bytesOf({ method, path, headers = {}, bytes }: HttpRequest): Buffer {
+  const head = [`${method} ${path} HTTP/1.1`, 'host: 127.0.0.1']
+  for (const [name, value] of Object.entries(headers)) head.push(`${name}: ${value}`)
+  if (bytes !== undefined) head.push(`content-length: ${bytes.length}`)
+  return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), bytes ?? NOTHING])
 }

@@ -1,7 +1,7 @@
 import type { HistoryRecorder } from '../checker/recorder.js'
 import type { SeededRandom } from '../support/seeded-random.js'
 import type { ClientProcess } from './client-process.js'
-import type { AskHttp } from './http-link.js'
+import type { HttpLink } from './http-link.js'
 import type { Plan } from './plan.js'
 import type { Scheduler } from './scheduler.js'
 
@@ -16,7 +16,7 @@ export interface Lab {
   /** Whoever loses its connection hears of it soon: nobody is stopped or cut off silently. */
   readonly isOpenlyBroken: boolean
   /** Has the broker serve HTTP; returns how a process speaks it. Absent where nobody does. */
-  readonly serveHttp?: () => (process: ClientProcess) => AskHttp
+  readonly serveHttp?: () => (process: ClientProcess) => HttpLink
   /** A new process with a client of its own. */
   newProcess(name: string, options?: { isMortal?: boolean }): ClientProcess
 }

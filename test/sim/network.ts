@@ -18,6 +18,8 @@ import type { WireTap } from './wire-tap.js'
 /** Some key; nobody checks what it comes to. */
 const WEBSOCKET_KEY = Buffer.alloc(16, 7).toString('base64')
 const NOTHING = Buffer.alloc(0)
+/** As a broker has them that is told of small records, and of polls that end within a run. */
+const HTTP_LIMITS = { ...DEFAULT_HTTP_LIMITS, recordBytesMax: 16 * 1024, streamPollMs: 500 }
 
 interface Connection {
   readonly id: number
@@ -210,7 +212,7 @@ async function httpFace(options: ListenerOptions): Promise<HttpFace> {
   const { host, allowedOrigins } = options
   const face = new HttpFace({
     ...options,
-    limits: DEFAULT_HTTP_LIMITS,
+    limits: HTTP_LIMITS,
     health: new BrokerHealth({ isDiskFull: () => false }),
     version: '0',
     origins: { allowedOrigins, ownHosts: [host] },

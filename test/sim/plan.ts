@@ -4,6 +4,8 @@ import type { SeededRandom } from '../support/seeded-random.js'
 const KIB = 1024
 const MINUTE = 60_000
 
+const FACE_ODDS = 0.25
+
 /** How slow a disk or network is: each operation takes a time between the two, milliseconds. */
 export interface Pace {
   readonly msMin: number
@@ -20,9 +22,13 @@ export interface Plan {
   /** How long programs think between two actions. */
   readonly think: Pace
   readonly broker: BrokerOptions
+  /** What is done over HTTP beside what the client library does; in most runs nothing, because each life of a broker that serves HTTP costs more. */
+  readonly face: Face | undefined
   /** How many of each happen in a thousand steps. */
   readonly faults: Faults
 }
+
+export type Face = 'streams' | 'tails' | 'chunks'
 
 export interface Faults {
   readonly powerCut: number
@@ -45,7 +51,8 @@ export interface Faults {
   readonly clientDeath: number
 }
 
-export function drawPlan(random: SeededRandom): Plan {
+/** `apart` decides what came later: so a seed that says nothing of that is the run that it was before. */
+export function drawPlan(random: SeededRandom, apart: SeededRandom): Plan {
   const disk = random.pick([
     { msMin: 0.05, msMax: 0.3 },
     { msMin: 0.1, msMax: 2 },
@@ -70,6 +77,9 @@ export function drawPlan(random: SeededRandom): Plan {
     splitOdds: random.pick([0, 0, 0.05, 0.3]),
     holdOdds: random.pick([0, 0, 0.02]),
     broker: drawConfig(random),
+    face: apart.chance(FACE_ODDS)
+      ? apart.pick(['streams', 'streams', 'streams', 'tails', 'chunks', 'chunks'])
+      : undefined,
     faults: {
       powerCut: 1.5 * random.fraction() ** 2,
       kill: some(0.7),

@@ -31,6 +31,9 @@ const SEEN_BY: Readonly<Record<PlantedFault, readonly string[]>> = {
   leaseNotPersisted: ['lease-exclusive'],
   staleProducerAccepted: ['unwanted-write'],
   staleMemberAccepted: ['stale-member'],
+  streamProducerApartFromData: ['written-once', 'producer-resumes'],
+  streamClosedNotPersisted: ['closed-stream'],
+  chunkUrlServesAnother: ['chunk-bytes'],
 }
 
 const HITS_MIN = 50

@@ -85,7 +85,7 @@ class Simulation {
   constructor(options: SimulationOptions) {
     this.#options = options
     this.#random = new SeededRandom(options.seed)
-    this.#plan = drawPlan(this.#random.fork())
+    this.#plan = drawPlan(this.#random.fork(), new SeededRandom(~options.seed))
     this.#scheduler = new Scheduler(new Trace(options.onTrace), () => this.#faults.beforeStep())
     this.#history = new HistoryRecorder()
     const { network, splitOdds, broker } = this.#plan
@@ -179,7 +179,7 @@ class Simulation {
       if (error instanceof Unrest) this.#history.record({ type: 'brokerStuck' })
       throw error
     }
-    await this.#rest('the last reading', readEverything(this.#lab(), workload.topics))
+    await this.#rest('the last reading', readEverything(this.#lab(), workload))
   }
 
   /** Runs on until `work` is done, which must not take for ever now that nothing is in the way. */
@@ -215,7 +215,7 @@ class Simulation {
         this.#network.serveHttp()
         return ({ owner, name }) => {
           const onComplaint = (code: string): void => this.#judge(code, name)
-          return new HttpLink({ network: this.#network, scheduler: this.#scheduler, owner, onComplaint }).ask
+          return new HttpLink({ network: this.#network, scheduler: this.#scheduler, owner, onComplaint })
         }
       },
       newProcess: (name, { isMortal = false } = {}) => this.#newProcess(name, isMortal),

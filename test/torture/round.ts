@@ -134,7 +134,10 @@ class Round {
     const ended = Promise.all(processes.map(({ over }) => over)).then(() => workload.end())
     const isLate = await Promise.race([ended.then(() => false), sleep(END_MS_MAX, true, { ref: false })])
     if (isLate) throw new Error(`the work was not done ${END_MS_MAX / 1000} s after the last kill`)
-    await readEverything(lab, [...workload.topics, ...others.map(({ topic }) => topic)])
+    await readEverything(lab, {
+      topics: [...workload.topics, ...others.map(({ topic }) => topic)],
+      shelf: workload.shelf,
+    })
   }
 
   /** Stops it in good order, and looks at what it leaves. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { answeredWrite, catches, rulesBroken, seeInstead } from '../corruption.js'
-import { duplicate, historyOf, log, read, topic, unknown, write, writeId, written } from '../facts.js'
+import { done, duplicate, historyOf, log, read, topic, unknown, write, writeId, written } from '../facts.js'
 import { lostWrite } from './lost-write.js'
 
 describe('the rule that no acknowledged write is lost', () => {
@@ -21,6 +21,13 @@ describe('the rule that no acknowledged write is lost', () => {
   it('catches an acknowledged record behind the end of the log', () => {
     const history = historyOf(topic(), write(1, ['a', 'b']), written(1, 0, 1), log(['a']))
     expect(rulesBroken(history)).toEqual(['lost-write'])
+  })
+
+  it('catches one of which it was only said that it is there', () => {
+    const said = [topic(), write(1, ['a']), written(1, 0), write(2, ['b']), done(2)] as const
+    expect(rulesBroken(historyOf(...said, log(['a'])))).toEqual(['lost-write'])
+    expect(rulesBroken(historyOf(...said, log(['a', 'b'])))).toEqual([])
+    expect(rulesBroken(historyOf(...said, log(['a'], { startOffset: 1 })))).not.toContain('lost-write')
   })
 
   it('catches one that a reader passed without seeing it', () => {

@@ -1,6 +1,6 @@
 import type { Observed } from '../observed.js'
 import type { PartitionLog } from '../partition-log.js'
-import type { AskedRecord } from '../request.js'
+import type { AskedRecord, Write } from '../request.js'
 import type { Finding, Rule } from '../rule.js'
 
 /** Every record whose write was answered is in the log, where the answer said, until retention or a deletion takes it. */
@@ -22,8 +22,22 @@ export const lostWrite: Rule = {
           : missing(log, offset, asked)
         if (finding !== undefined) yield finding
       }
+      if (write.end?.type === 'done') yield* nowhere(observed, write)
     }
   },
+}
+
+/** It was not said where they are, so they may be anywhere. */
+function* nowhere(observed: Observed, write: Write): Generator<Finding> {
+  for (const { value, topicId, partition = 0 } of write.asked.records) {
+    const { final, name } = observed.log({ topicId, partition })
+    const isAnywhere = observed.sightings.has(value) || final === undefined
+    if (isAnywhere || final.start > 0 || observed.gone.has(topicId)) continue
+    yield {
+      message: `"${value}" was acknowledged, and is nowhere in ${name}`,
+      events: [...write.events, ...final.events.slice(-1)],
+    }
+  }
 }
 
 function missing(log: PartitionLog, offset: number, { write, record }: AskedRecord): Finding | undefined {

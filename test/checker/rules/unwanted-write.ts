@@ -10,8 +10,11 @@ export const unwantedWrite: Rule = {
   promise: 'No aborted, refused, fenced or invented write is seen.',
   *find(observed) {
     for (const log of observed.logs.values()) {
-      if (observed.topics.get(log.topicId)?.writtenByBroker) continue
+      const topic = observed.topics.get(log.topicId)
+      if (topic?.writtenByBroker) continue
       for (const sighting of log.seen.values()) {
+        // What a fork has of its source is judged by a rule of its own.
+        if (sighting.offset < (topic?.fork?.offset ?? 0)) continue
         const finding = unwanted(observed, sighting)
         if (finding !== undefined) yield finding
       }

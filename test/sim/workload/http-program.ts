@@ -1,12 +1,13 @@
 import { readToken } from '../../../broker/http/job-token.js'
 import type { JobAck, Seen } from '../../checker/history.js'
 import type { ClientProcess } from '../client-process.js'
-import type { AskHttp, HttpAnswer } from '../http-link.js'
+import type { HttpLink } from '../http-link.js'
 import type { Lab } from '../lab.js'
+import { assertHttpPossible, requestSurely } from './http-calls.js'
 import { nameOf, payloadOf } from './payload.js'
 import { recorded } from './recorded-writes.js'
 import { thinkMs } from './think.js'
-import { ensureTopic, isPassing, type WorkTopic } from './topics.js'
+import { ensureTopic, type WorkTopic } from './topics.js'
 import type { QueueWork } from './worker-program.js'
 
 interface Asked {
@@ -16,53 +17,31 @@ interface Asked {
   readonly idempotencyKey?: string
 }
 
-/** As the client library throws it. */
-class HttpError extends Error {
-  readonly code: string
-  readonly retriable: boolean
-  outcome: string
-
-  constructor({ status, body }: HttpAnswer) {
-    const { error } = body as {
-      error: { code: string; message: string; retriable: boolean; outcome: string }
-    }
-    super(`${status}: ${error.message}`)
-    this.code = error.code
-    this.retriable = error.retriable
-    this.outcome = error.outcome
-  }
-}
-
-/** Asks until there is an answer that counts, a few times. */
+/** Asks in JSON, until there is an answer that counts. */
 async function askSurely(
   process: ClientProcess,
-  ask: AskHttp,
-  { method, path, ...more }: Asked,
+  link: HttpLink,
+  { method, path, body, idempotencyKey }: Asked,
 ): Promise<unknown> {
-  let isMaybeDone = false
-  for (let left = process.random.pick([1, 3, 20]); ; left--) {
-    try {
-      const answer = await ask(method, path, more)
-      if (answer.status < 300) return answer.body
-      throw new HttpError(answer)
-    } catch (thrown) {
-      const error = thrown as HttpError
-      if (error.code === undefined) throw error
-      if (error.outcome === 'unknown') isMaybeDone = true
-      if (isMaybeDone) error.outcome = 'unknown'
-      if (!isPassing(error) || left === 1) throw error
-      await process.sleep(30)
-    }
-  }
-}
-
-/** What is no answer to the question, and nobody's fault. */
-function assertHttpPossible(error: unknown, codes: readonly string[] = []): void {
-  if (!isPassing(error) && !codes.includes((error as { code?: string }).code ?? '')) throw error
+  const answer = await requestSurely(process, link, {
+    method,
+    path,
+    headers: {
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...(idempotencyKey !== undefined && { 'idempotency-key': idempotencyKey }),
+    },
+    bytes: body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
+  })
+  return answer.body
 }
 
 /** Appends records, several in one request: all of them or none, and once, however often it is sent. */
-export async function post(lab: Lab, process: ClientProcess, topic: WorkTopic, ask: AskHttp): Promise<void> {
+export async function post(
+  lab: Lab,
+  process: ClientProcess,
+  topic: WorkTopic,
+  link: HttpLink,
+): Promise<void> {
   await ensureTopic(process, [topic])
   const { random, name } = process
   for (let i = 0; !process.isEnding; i++) {
@@ -85,7 +64,7 @@ export async function post(lab: Lab, process: ClientProcess, topic: WorkTopic, a
           value: payloadOf(name, fillerBytes),
         }))
         const path = `/v1/topics/${topic.name}/records`
-        const answer = await askSurely(process, ask, {
+        const answer = await askSurely(process, link, {
           method: 'POST',
           path,
           body,
@@ -106,7 +85,7 @@ interface Page {
 }
 
 /** Reads pages, one behind the other, waiting at the end. */
-export async function get(lab: Lab, process: ClientProcess, topic: WorkTopic, ask: AskHttp): Promise<void> {
+export async function get(lab: Lab, process: ClientProcess, topic: WorkTopic, link: HttpLink): Promise<void> {
   await ensureTopic(process, [topic])
   const { random } = process
   for (let round = 0; !process.isEnding; round++) {
@@ -116,7 +95,7 @@ export async function get(lab: Lab, process: ClientProcess, topic: WorkTopic, as
       const query = `offset=${from}&limit=${random.pick([1, 10, 1_000])}&wait=${random.pick([0, 300])}`
       const path = `/v1/topics/${topic.name}/partitions/${partition}/records?${query}`
       try {
-        const page = (await askSurely(process, ask, { method: 'GET', path })) as Page
+        const page = (await askSurely(process, link, { method: 'GET', path })) as Page
         const records = page.records.map(({ offset, value }): Seen => [offset, nameOf(value)])
         const { nextOffset: next } = page
         const reader = `${process.name}/${round}`
@@ -137,7 +116,12 @@ interface ClaimedJob {
 }
 
 /** Claims jobs, and settles each by its token. */
-export async function claim(lab: Lab, process: ClientProcess, queue: QueueWork, ask: AskHttp): Promise<void> {
+export async function claim(
+  lab: Lab,
+  process: ClientProcess,
+  queue: QueueWork,
+  link: HttpLink,
+): Promise<void> {
   const { group, from: topic, leaseMs, maxDeliveries } = queue
   await ensureTopic(process, [topic])
   const { random } = process
@@ -146,10 +130,10 @@ export async function claim(lab: Lab, process: ClientProcess, queue: QueueWork, 
     const body = { topic: topic.name, max, wait: random.pick([0, 300]), leaseMs, maxDeliveries }
     try {
       const path = `/v1/groups/${group}/jobs/claim`
-      const { jobs } = (await askSurely(process, ask, { method: 'POST', path, body })) as {
+      const { jobs } = (await askSurely(process, link, { method: 'POST', path, body })) as {
         jobs: ClaimedJob[]
       }
-      for (const job of jobs) await settle(lab, process, { job, queue, ask })
+      for (const job of jobs) await settle(lab, process, { job, queue, link })
     } catch (error) {
       assertHttpPossible(error, ['LIMIT_REACHED', 'UNKNOWN_GROUP'])
     }
@@ -160,7 +144,7 @@ export async function claim(lab: Lab, process: ClientProcess, queue: QueueWork, 
 async function settle(
   lab: Lab,
   process: ClientProcess,
-  { job, queue: { group, from }, ask }: { job: ClaimedJob; queue: QueueWork; ask: AskHttp },
+  { job, queue: { group, from }, link }: { job: ClaimedJob; queue: QueueWork; link: HttpLink },
 ): Promise<void> {
   const { random } = process
   const { token, deliveryCount: count, record } = job
@@ -174,7 +158,7 @@ async function settle(
   const body = { tokens: [token], ...(kind === 'nack' && { delayMs: random.pick([0, 300]) }) }
   const outcome = await recorded(lab.history, { type: 'settle', ...at, kind }, async () => {
     const path = `/v1/groups/${group}/jobs/${kind}`
-    const { refused } = (await askSurely(process, ask, { method: 'POST', path, body })) as {
+    const { refused } = (await askSurely(process, link, { method: 'POST', path, body })) as {
       refused: { code: string }[]
     }
     const [first] = refused

@@ -33,6 +33,19 @@ export async function inspect(
   }
 }
 
+/** Deletes the oldest records of a topic, again and again. */
+export async function shred(lab: Lab, process: ClientProcess, topic: WorkTopic): Promise<void> {
+  await ensureTopic(process, [topic])
+  while (!process.isEnding) {
+    await process.sleep(30 + 6 * thinkMs(lab, process.random))
+    try {
+      await deleteBefore(lab, process, topic)
+    } catch (error) {
+      if (!isPassing(error)) throw error
+    }
+  }
+}
+
 async function askBounds({ history }: Lab, { client }: ClientProcess, { name, topic }: WorkTopic) {
   const since = history.next
   const { partitions } = await client.describeTopic(topic)

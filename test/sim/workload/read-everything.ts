@@ -2,11 +2,21 @@ import type { Seen } from '../../checker/history.js'
 import type { ClientProcess } from '../client-process.js'
 import type { Lab } from '../lab.js'
 import { nameOf, whatOf } from './payload.js'
+import { readToItsEnd } from './stream-reader-program.js'
+import type { StreamShelf } from './streams.js'
 import { persistently, type WorkTopic } from './topics.js'
 
-/** Reads every topic from start to end, as the last word on what the log holds. */
-export async function readEverything(lab: Lab, topics: readonly WorkTopic[]): Promise<void> {
+/** Reads every topic and stream from start to end, as the last word on what the log holds. */
+export async function readEverything(
+  lab: Lab,
+  { topics, shelf }: { topics: readonly WorkTopic[]; shelf: StreamShelf },
+): Promise<void> {
   const process = lab.newProcess('last reader')
+  const link = lab.serveHttp?.()(process)
+  if (link !== undefined && shelf.streams.length > 0)
+    process.run(async () => {
+      for (const stream of shelf.streams) await readToItsEnd(lab, process, { stream, link })
+    })
   for (const topic of topics) {
     process.run(async () => {
       if (topic.gone === 'surely') await assertGone(process, topic)

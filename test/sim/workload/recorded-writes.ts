@@ -6,20 +6,22 @@ type Asked = Extract<Fact, { op: number }>
 /** A fact that asks for something, without its number. */
 export type Question = Asked extends infer F ? (F extends unknown ? Omit<F, 'op'> : never) : never
 
-/** Records what is asked, does it, and records what came of it. Resolves with the answer; undefined when there is none. */
+/**
+ * Records what is asked, does it, and records what came of it: `placesOf` tells of a write where its records are, if the answer
+ * did. Resolves with the answer, or the error that was it.
+ */
 export async function recorded<T>(
   history: HistoryRecorder,
   question: Question,
   act: () => Promise<T>,
-  placesOf?: (answer: T) => readonly WrittenPlace[],
+  placesOf: (answer: T) => readonly WrittenPlace[] | undefined = () => undefined,
 ): Promise<{ readonly answer: T } | { readonly error: unknown }> {
   const op = history.op()
   history.record({ ...question, op } as Fact)
   try {
     const answer = await act()
-    history.record(
-      placesOf === undefined ? { type: 'done', op } : { type: 'written', op, places: placesOf(answer) },
-    )
+    const places = placesOf(answer)
+    history.record(places === undefined ? { type: 'done', op } : { type: 'written', op, places })
     return { answer }
   } catch (error) {
     const { code, outcome } = error as { code?: string; outcome?: string }

@@ -71,10 +71,7 @@ export async function ensureTopic(process: ClientProcess, topics: readonly WorkT
 }
 
 /** Repeats what fails for reasons that may pass. */
-export async function persistently<T>(
-  process: ClientProcess,
-  call: () => Promise<T>,
-): Promise<T | undefined> {
+export async function persistently<T>(process: ClientProcess, call: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await call()

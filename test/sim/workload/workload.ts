@@ -1,18 +1,24 @@
 import type { ClientProcess } from '../client-process.js'
 import type { Lab } from '../lab.js'
+import type { Face } from '../plan.js'
 import { alter, EXPIRIES } from './alter-program.js'
 import { writeTogether } from './atomic-program.js'
+import { fetchChunks } from './chunk-program.js'
 import { consume } from './consumer-program.js'
 import { raceForIds } from './dedup-program.js'
 import { reign } from './epoch-program.js'
 import { claim, get, post } from './http-program.js'
-import { askCursors, inspect } from './inspector-program.js'
+import { askCursors, inspect, shred } from './inspector-program.js'
 import { keepLedger } from './ledger-program.js'
 import { passThrough } from './passing-group-program.js'
 import { makeAndDelete } from './passing-topic-program.js'
 import { produce } from './producer-program.js'
 import { read } from './reader-program.js'
 import { resetGroup } from './reset-program.js'
+import { writeStreams } from './stream-author-program.js'
+import { readStreams } from './stream-reader-program.js'
+import { StreamShelf } from './streams.js'
+import { tail } from './tail-program.js'
 import { brokersTopic, ensureTopic, isPassing, newTopic, type WorkTopic } from './topics.js'
 import { tendDeadLetters } from './undertaker-program.js'
 import { work } from './worker-program.js'
@@ -25,6 +31,7 @@ type Program = (process: ClientProcess) => Promise<void>
 /** Programs that use the broker, until they are asked to come to an end. */
 export class Workload {
   readonly topics: WorkTopic[] = []
+  readonly shelf = new StreamShelf()
   readonly #lab: Lab
   readonly #groups: string[] = []
   /** Those that make work, and those that do it: these end when there is none left. */
@@ -51,10 +58,15 @@ export class Workload {
       () => this.#reigns(),
       () => this.#http(),
     ]
-    for (let left = options.parts ?? 2 + random.below(3); left > 0 && parts.length > 0; left--)
+    const { face } = lab.plan
+    const count = options.parts ?? 2 + random.below(3)
+    if (face !== undefined) this.#face(face)
+    // One beside it, so that it gets somewhere.
+    for (let left = face === undefined ? count : 1; left > 0 && parts.length > 0; left--)
       parts.splice(random.below(parts.length), 1)[0]?.()
     // Not those that are made meanwhile: they may be deleted by now.
     const topics = [...this.topics]
+    if (topics.length === 0) return
     this.#makers.add('inspector', 1, (process) =>
       inspect(lab, process, {
         topics,
@@ -227,7 +239,7 @@ export class Workload {
   #http(): void {
     const { random, history, serveHttp } = this.#lab
     if (serveHttp === undefined) return
-    const askOf = serveHttp()
+    const linkOf = serveHttp()
     const topic = this.#topic('hooks', 1 + random.below(2))
     const queue = { group: 'hookers', from: topic, to: topic, leaseMs: 1_000, maxDeliveries: 5 }
     const { group, maxDeliveries } = queue
@@ -235,14 +247,46 @@ export class Workload {
     this.topics.push(brokersTopic(this.#lab, `${topic.name}.${group}.dlq`))
     this.#groups.push(group)
     this.#makers.add('poster', 1 + random.below(2), (process) =>
-      post(this.#lab, process, topic, askOf(process)),
+      post(this.#lab, process, topic, linkOf(process)),
     )
-    this.#doers.add('getter', 1, (process) => get(this.#lab, process, topic, askOf(process)))
+    this.#doers.add('getter', 1, (process) => get(this.#lab, process, topic, linkOf(process)))
     this.#doers.add('claimer', 1 + random.below(2), (process) =>
-      claim(this.#lab, process, queue, askOf(process)),
+      claim(this.#lab, process, queue, linkOf(process)),
     )
     // Both kinds of workers share the queue.
     if (random.chance(0.3)) this.#doers.add('hooker', 1, (process) => work(this.#lab, process, queue))
+  }
+
+  /** What is there over HTTP alone. */
+  #face(face: Face): void {
+    const { random, serveHttp } = this.#lab
+    if (serveHttp === undefined) return
+    const linkOf = serveHttp()
+    if (face === 'streams') {
+      const { shelf } = this
+      this.#makers.add('author', 1 + random.below(3), (process) =>
+        writeStreams(this.#lab, process, shelf, linkOf(process)),
+      )
+      this.#makers.add('scholar', 1 + random.below(2), (process) =>
+        readStreams(this.#lab, process, shelf, linkOf(process)),
+      )
+      return
+    }
+    const topic = this.#topic(face === 'tails' ? 'ticker' : 'annals', 1 + random.below(3))
+    this.#makers.add('annalist', 1 + random.below(2), (process) => produce(this.#lab, process, topic), {
+      isMortal: true,
+    })
+    if (face === 'tails')
+      this.#doers.add('follower', 1 + random.below(3), (process) =>
+        tail(this.#lab, process, topic, linkOf(process)),
+      )
+    else {
+      this.#doers.add('archivist', 1 + random.below(2), (process) =>
+        fetchChunks(this.#lab, process, topic, linkOf(process)),
+      )
+      this.#doers.add('annals reader', 1, (process) => read(this.#lab, process, topic))
+      if (random.chance(0.7)) this.#makers.add('shredder', 1, (process) => shred(this.#lab, process, topic))
+    }
   }
 
   #dedup(): void {
