@@ -165,6 +165,38 @@ export function readEntryHeader(source: Uint8Array, position = 0): EntryHeader {
   }
 }
 
+/** What checks an entry on its way, without the rest of its header. */
+export type EntryPlace = Pick<
+  EntryHeader,
+  | 'partition'
+  | 'baseOffset'
+  | 'lastOffsetDelta'
+  | 'sectionBytes'
+  | 'sectionCrc'
+  | 'payloadBytes'
+  | 'payloadCrc'
+>
+
+/** A part of the header at `position`, unchecked, for half the time that all of it takes. */
+export function readEntryPlace(source: Uint8Array, position = 0): EntryPlace {
+  const data = new DataView(source.buffer, source.byteOffset + position, ENTRY_HEADER_BYTES)
+  return {
+    partition: data.getUint32(AT.partition, true),
+    baseOffset: getUint53(data, AT.baseOffset),
+    lastOffsetDelta: data.getUint32(AT.lastOffsetDelta, true),
+    sectionBytes: data.getUint32(AT.sectionBytes, true),
+    sectionCrc: data.getUint32(AT.sectionCrc, true),
+    payloadBytes: data.getUint32(AT.payloadBytes, true),
+    payloadCrc: data.getUint32(AT.payloadCrc, true),
+  }
+}
+
+/** Whether the entry at `position` belongs to the topic of this id, as `bytesFromHex` gives it. */
+export function isEntryOf(topicId: Uint8Array, source: Uint8Array, position = 0): boolean {
+  for (let i = 0; i < topicId.length; i++) if (topicId[i] !== source[position + AT.topicId + i]) return false
+  return true
+}
+
 export const readHeaderCrc = (source: Uint8Array, position = 0): number =>
   view(source).getUint32(position + AT.headerCrc, true)
 

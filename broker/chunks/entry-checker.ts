@@ -1,5 +1,13 @@
 import { crc32 } from '#crc32'
-import { ENTRY_HEADER_BYTES, entryBytes, entryHeaderFault, readEntryHeader } from '../../protocol/entry.js'
+import {
+  ENTRY_HEADER_BYTES,
+  entryBytes,
+  entryHeaderFault,
+  isEntryOf,
+  readEntryHeader,
+  readEntryPlace,
+} from '../../protocol/entry.js'
+import { bytesFromHex } from '../../protocol/ids.js'
 import type { SectionAddress } from './section-reader.js'
 
 /**
@@ -8,6 +16,7 @@ import type { SectionAddress } from './section-reader.js'
  */
 export class EntryChecker {
   readonly #address: SectionAddress
+  readonly #topicId: Uint8Array
   readonly #header = new Uint8Array(ENTRY_HEADER_BYTES)
   #headerFilled = 0
   /** Of the entry: bytes of its section and payload that are still to come, and the CRCs of what came. */
@@ -23,6 +32,7 @@ export class EntryChecker {
 
   constructor(address: SectionAddress, start: { readonly offset: number; readonly position: number }) {
     this.#address = address
+    this.#topicId = bytesFromHex(address.topicId)
     this.#entryAt = start.position
     this.#position = start.position
     this.#nextOffset = Math.max(start.offset, address.section.baseOffset)
@@ -67,19 +77,19 @@ export class EntryChecker {
   #begin(source: Uint8Array, at: number): string | undefined {
     const fault = entryHeaderFault(source, at)
     if (fault !== undefined) return fault
-    const header = readEntryHeader(source, at)
+    const place = readEntryPlace(source, at)
     const { topicId, partition, section } = this.#address
-    if (header.topicId !== topicId || header.partition !== partition)
-      return `an entry of ${header.topicId}/${header.partition} stands in ${topicId}/${partition}`
-    const end = header.baseOffset + header.lastOffsetDelta + 1
-    if (header.baseOffset < this.#nextOffset || end > section.endOffset)
-      return `an entry holds the offsets ${header.baseOffset} to ${end - 1}, out of their place`
-    if (this.#entryAt + entryBytes(header) > section.byteEnd) return 'an entry goes past its section'
+    if (!isEntryOf(this.#topicId, source, at) || place.partition !== partition)
+      return `an entry of ${readEntryHeader(source, at).topicId}/${place.partition} stands in ${topicId}/${partition}`
+    const end = place.baseOffset + place.lastOffsetDelta + 1
+    if (place.baseOffset < this.#nextOffset || end > section.endOffset)
+      return `an entry holds the offsets ${place.baseOffset} to ${end - 1}, out of their place`
+    if (this.#entryAt + entryBytes(place) > section.byteEnd) return 'an entry goes past its section'
     this.#nextOffset = end
-    this.#sectionLeft = header.sectionBytes
-    this.#payloadLeft = header.payloadBytes
-    this.#sectionCrc = header.sectionCrc
-    this.#payloadCrc = header.payloadCrc
+    this.#sectionLeft = place.sectionBytes
+    this.#payloadLeft = place.payloadBytes
+    this.#sectionCrc = place.sectionCrc
+    this.#payloadCrc = place.payloadCrc
     this.#crc = 0
     return undefined
   }

@@ -55,7 +55,7 @@ export interface BrokerConfig {
   readonly topicsMax: number
   /** Partitions of all topics together. */
   readonly partitionsMax: number
-  /** Producer identities kept for recognising retries. */
+  /** Producer identities kept for recognising retries; those of streams, as many again at most. */
   readonly producersMax: number
   /** A producer identity unused for so long is forgotten. */
   readonly producerIdleMs: number

@@ -128,10 +128,14 @@ export const SETTINGS: Table = {
 
   topicsMax: count(10_000, 'Topics at a time.', { min: 1, max: 1_000_000 }),
   partitionsMax: count(50_000, 'Partitions of all topics together.', { min: 1, max: 1_000_000 }),
-  producersMax: count(100_000, 'Producer identities kept for recognising retries.', {
-    min: 1,
-    max: 10_000_000,
-  }),
+  producersMax: count(
+    100_000,
+    'Producer identities kept for recognising retries; those of streams, as many again at most.',
+    {
+      min: 1,
+      max: 10_000_000,
+    },
+  ),
   producerIdleMs: duration(7 * DAY, 'A producer identity unused for so long is forgotten.', {
     min: 1 * SECOND,
     max: 3650 * DAY,

@@ -11,6 +11,7 @@ import type { StreamsFace } from '../shard/streams-face.js'
 import type { BodyBudget } from './body.js'
 import type { ChunkResponses } from './chunks/chunk-responses.js'
 import type { Drain } from './drain.js'
+import type { GzipPlaces } from './gzip-places.js'
 import type { BrokerHealth } from './health.js'
 import type { Jobs } from './jobs.js'
 import type { HttpLimits } from './limits.js'
@@ -40,6 +41,7 @@ export interface HttpContext {
   readonly streamReader: StreamReader
   readonly streamWriter: StreamWriter
   readonly chunks: ChunkResponses
+  readonly gzip: GzipPlaces
   readonly unsent: UnsentPages
   readonly jobs: Jobs
   readonly bodies: BodyBudget

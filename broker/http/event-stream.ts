@@ -2,6 +2,7 @@ import { MillraceError } from '../../protocol/error-codes.js'
 import type { Clock } from '../platform/clock.js'
 import type { ShardFace, TopicInfo } from '../shard/shard-face.js'
 import { errorAnswer } from './error-reply.js'
+import { eventId } from './event-id.js'
 import type { Page, PageReader } from './page-reader.js'
 
 export interface EventStreamOptions {
@@ -9,8 +10,6 @@ export interface EventStreamOptions {
   readonly topic: TopicInfo
   /** The next offset of each partition that is followed. */
   readonly positions: ReadonlyMap<number, number>
-  /** What an event's id says: where to go on after it. */
-  readonly idOf: (positions: ReadonlyMap<number, number>) => string
   readonly pages: PageReader
   readonly clock: Clock
   readonly requestId: string
@@ -95,10 +94,11 @@ export class EventStream {
   }
 
   #eventsOf(partition: number, { records, offsets }: Page): string {
+    const { topicId } = this.#options.topic
     let events = ''
     for (const [index, record] of records.entries()) {
       this.#positions.set(partition, (offsets[index] as number) + 1)
-      events += `id: ${this.#options.idOf(this.#positions)}\ndata: ${record}\n\n`
+      events += `id: ${eventId(topicId, this.#positions.values())}\ndata: ${record}\n\n`
     }
     return events
   }

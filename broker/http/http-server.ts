@@ -13,6 +13,7 @@ import { answerClientError } from './client-error.js'
 import type { Backend, HttpContext } from './context.js'
 import { Drain } from './drain.js'
 import { asMillraceError, replyWithError } from './error-reply.js'
+import { GzipPlaces } from './gzip-places.js'
 import type { BrokerHealth } from './health.js'
 import { Jobs } from './jobs.js'
 import type { HttpLimits } from './limits.js'
@@ -208,6 +209,7 @@ export class HttpFace {
       if (this.#backend === undefined) throw new MillraceError('NOT_READY')
       return this.#backend
     }
+    const gzip = new GzipPlaces()
     const pages = new PageReader({ clock, metrics, drain: this.drain, limits })
     return {
       get backend() {
@@ -217,7 +219,16 @@ export class HttpFace {
       pages,
       streamReader: new StreamReader({ pages, clock, drain: this.drain }),
       streamWriter: new StreamWriter(),
-      chunks: new ChunkResponses({ clock, metrics, log, limits, unsent: this.#unsent, drain: this.drain }),
+      chunks: new ChunkResponses({
+        clock,
+        metrics,
+        log,
+        limits,
+        gzip,
+        unsent: this.#unsent,
+        drain: this.drain,
+      }),
+      gzip,
       jobs: new Jobs({ backend, clock, random }),
       unsent: this.#unsent,
       bodies: this.#bodies,

@@ -159,7 +159,8 @@ function handlerOf(one: Route, context: HttpContext) {
       one.body === undefined
         ? await one.handle(context, { ...checked, body: undefined as never }, reply)
         : await handleBody({ one, context, reply, checked }, one.body)
-    if (reply.sent) return reply
+    // Also one that was cut off, which is not sent: a reply that is awaited comes to nothing when it is over.
+    if (reply.sent || answer === undefined) return reply
     return reply.type('application/json').send(Buffer.from(JSON.stringify(answer)))
   }
 }

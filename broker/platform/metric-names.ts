@@ -102,6 +102,7 @@ export const GAUGES = {
   dedupIds: 'Dedup ids that are remembered.',
   dedupBytes: 'Memory of dedup ids.',
   answersKept: 'Answers of atomic writes that a retry would get again.',
+  streamProducers: 'Producers that streams remember.',
   queueRanges: 'Ranges of unsettled records in work queues.',
   httpRequestsOpen: 'HTTP requests that are not answered.',
   httpBodyBytes: 'Bodies of HTTP requests that are not answered.',

@@ -28,6 +28,8 @@ export interface AppendCutOptions {
   readonly metrics: Metrics
   /** Memory for dedup ids. */
   readonly dedupBytesMax: number
+  /** Producers that all streams together remember. */
+  readonly producersMax: number
   readonly planted?: PlantedFault | undefined
   /** The refusal that stands for anything thrown; reports what nobody expected. */
   readonly refusalOf: (error: unknown) => MillraceError

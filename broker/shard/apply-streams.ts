@@ -1,5 +1,11 @@
 import { answerRequest } from './apply-request.js'
-import type { StreamCreated, StreamDeleted, StreamMoved, StreamsAccessed } from './command-codec/streams.js'
+import type {
+  StreamCreated,
+  StreamDeleted,
+  StreamMoved,
+  StreamProducersForgotten,
+  StreamsAccessed,
+} from './command-codec/streams.js'
 import type { ShardState, TopicState } from './state.js'
 import type { StreamState } from './stream-state.js'
 
@@ -29,6 +35,7 @@ export function createStream(state: ShardState, command: StreamCreated, time: nu
 
 /** Another write of the stream has happened. */
 export function moveStream(state: ShardState, command: StreamMoved, time: number): void {
+  state.streamProducers.arrived(command)
   const stream = state.topics.get(command.topicId)?.stream
   if (stream === undefined) return
   const { closes, opens, producer, seq, forgotten } = command
@@ -36,10 +43,10 @@ export function moveStream(state: ShardState, command: StreamMoved, time: number
   for (const producerId of forgotten) forget(state, stream, producerId)
   if (producer !== null) {
     const before = stream.producers.get(producer.producerId)
-    if (before === undefined) state.streamProducers++
-    else state.overlay.streamProducers.delete(before)
+    if (before !== undefined) state.overlay.streamProducers.delete(before)
     const row = { topicId: command.topicId, ...producer, lastSeen: time }
     stream.producers.set(producer.producerId, row)
+    state.streamProducers.keep(row, before)
     state.overlay.streamProducers.add(row)
   }
   change(state, stream, {
@@ -54,6 +61,14 @@ export function accessStreams(state: ShardState, { accesses }: StreamsAccessed):
   for (const { topicId, accessedAt } of accesses) {
     const stream = state.topics.get(topicId)?.stream
     if (stream !== undefined && accessedAt > stream.row.accessedAt) change(state, stream, { accessedAt })
+  }
+}
+
+/** Other streams need their room. */
+export function forgetStreamProducers(state: ShardState, { producers }: StreamProducersForgotten): void {
+  for (const { topicId, producerId } of producers) {
+    const stream = state.topics.get(topicId)?.stream
+    if (stream !== undefined) forget(state, stream, producerId)
   }
 }
 
@@ -88,7 +103,7 @@ function forget(state: ShardState, stream: StreamState, producerId: string): voi
   const row = stream.producers.get(producerId)
   if (row === undefined) return
   stream.producers.delete(producerId)
-  state.streamProducers--
+  state.streamProducers.forget(row)
   state.overlay.streamProducers.delete(row)
   state.overlay.deletedStreamProducers.push(row)
 }

@@ -14,7 +14,13 @@ import {
 } from './apply-groups.js'
 import { advanceProducer, expireNames, expireWindows, registerProducer } from './apply-producers.js'
 import { moveQueue } from './apply-queue.js'
-import { accessStreams, createStream, moveStream, softDeleteStream } from './apply-streams.js'
+import {
+  accessStreams,
+  createStream,
+  forgetStreamProducers,
+  moveStream,
+  softDeleteStream,
+} from './apply-streams.js'
 import { alterTopic, createTopic, deleteTopic, moveStart, sealChunk } from './apply-topics.js'
 import type { Answered } from './command-codec/shard.js'
 import type { Command, CommandType } from './commands.js'
@@ -93,6 +99,7 @@ const APPLY: { readonly [Type in CommandType]: Apply<Type> } = {
   streamMoved: moveStream,
   streamsAccessed: accessStreams,
   streamDeleted: softDeleteStream,
+  streamProducersForgotten: forgetStreamProducers,
   answered: keepAnswer,
 }
 

@@ -38,10 +38,12 @@ import {
   type StreamCreated,
   type StreamDeleted,
   type StreamMoved,
+  type StreamProducersForgotten,
   type StreamsAccessed,
   streamCreated,
   streamDeleted,
   streamMoved,
+  streamProducersForgotten,
   streamsAccessed,
 } from './command-codec/streams.js'
 import {
@@ -80,6 +82,7 @@ export const OPCODE = {
   streamMoved: 22,
   streamsAccessed: 23,
   streamDeleted: 24,
+  streamProducersForgotten: 25,
 } as const
 
 export type Command =
@@ -106,6 +109,7 @@ export type Command =
   | StreamMoved
   | StreamsAccessed
   | StreamDeleted
+  | StreamProducersForgotten
 
 export type CommandType = Command['type']
 
@@ -133,6 +137,7 @@ const CODECS: { readonly [Type in CommandType]: Codec<Extract<Command, { type: T
   streamMoved,
   streamsAccessed,
   streamDeleted,
+  streamProducersForgotten,
 }
 
 export const COMMAND_TYPES = Object.keys(CODECS) as CommandType[]

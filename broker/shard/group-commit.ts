@@ -32,8 +32,6 @@ export interface GroupCommitOptions extends AppendCutOptions {
   readonly groupBytesMax: number
   readonly proofIdleMs: number
   readonly changeLog: ChangeLog
-  /** Memory for dedup ids. */
-  readonly dedupBytesMax: number
   /** Applies a durable group to the state and indexes it; synchronous. */
   readonly apply: (group: AppliedGroup) => void
   /** The group is applied and the next one is on its way to the disk: tell the followers. */

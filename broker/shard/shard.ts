@@ -99,7 +99,7 @@ export class Shard {
       failpoints,
     })
     this.#reader = new PartitionReader({ state, segments: wal.files, chunks: this.#chunks, slabs, metrics })
-    this.sealed = new SealedChunks({ reader: this.#reader, files: this.#chunks })
+    this.sealed = new SealedChunks({ reader: this.#reader, files: this.#chunks, planted: failpoints.planted })
     this.#queue = new AppendQueue({
       clock,
       metrics,
@@ -126,7 +126,7 @@ export class Shard {
       groupBytesMax: limits.groupBytesMax,
       proofIdleMs: limits.proofIdleMs,
       changeLog: this.#changeLog,
-      dedupBytesMax: limits.dedupBytesMax,
+      ...{ dedupBytesMax: limits.dedupBytesMax, producersMax: limits.producersMax },
       planted: failpoints.planted,
       apply: (group) => this.#apply(group),
       applied: wakeFollowers,
@@ -241,7 +241,7 @@ export class Shard {
     this.#sealer.start()
     await this.topics.ensureChangesTopic()
     await this.#housekeeping.start()
-    const { metrics } = this.#options
+    const { metrics, onWarning } = this.#options
     metrics.gauge('walBacklogBytes', () => this.#queue.backlogBytes)
     metrics.gauge('walTotalBytes', () => wal.files.totalBytes)
     metrics.gauge('tailCacheBytes', () => this.#cache.bytes)
@@ -249,9 +249,8 @@ export class Shard {
     metrics.gauge('dedupIds', () => state.dedup.ids)
     metrics.gauge('dedupBytes', () => state.dedup.bytes)
     metrics.gauge('answersKept', () => state.answers.size)
-    wal.files
-      .restock()
-      .catch((error: unknown) => this.#options.onWarning('a spare WAL segment could not be made', error))
+    metrics.gauge('streamProducers', () => state.streamProducers.size)
+    wal.files.restock().catch((error: unknown) => onWarning('a spare WAL segment could not be made', error))
   }
 
   get clusterId(): ClusterId {

@@ -14,6 +14,7 @@ import { CursorState, GroupState, partitionKey } from './group-state.js'
 import { Overlay } from './overlay.js'
 import { QueueState } from './queue-state.js'
 import { requestBytes } from './request-bytes.js'
+import { StreamProducers } from './stream-producers.js'
 import { StreamState } from './stream-state.js'
 import { type PartitionState, TopicState } from './topic-state.js'
 
@@ -64,7 +65,7 @@ export class ShardState {
   cursorCount = 0
   queueCount = 0
   streams = 0
-  streamProducers = 0
+  readonly streamProducers = new StreamProducers()
   /** How many chunk references point into each file. */
   readonly chunkReferences = new Map<number, number>()
 
@@ -145,7 +146,7 @@ export class ShardState {
     for (const { topicId } of streams) (topicOf(topicId).stream as StreamState).forks = 0
     for (const { fork } of streams) if (fork !== null) (topicOf(fork.topicId).stream as StreamState).forks++
     for (const row of streamProducers) topicOf(row.topicId).stream?.producers.set(row.producerId, row)
-    this.streamProducers = streamProducers.length
+    this.streamProducers.load(streamProducers)
   }
 
   /** The topic is a stream from now on. */
@@ -223,7 +224,7 @@ export class ShardState {
         dedupPages: this.dedup.pageCount,
         answers: this.answers.size,
         streams: this.streams,
-        streamProducers: this.streamProducers,
+        streamProducers: this.streamProducers.size,
       },
     }
   }

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import { STREAM_LIMITS } from '../../protocol/limits.js'
-import type { ProducerTuple } from '../manifest/rows.js'
+import type { ProducerTuple, StreamProducerRow } from '../manifest/rows.js'
 import type { AppendCommand } from './append-command.js'
 import type { AppendBatch } from './batch-check.js'
 import type { StreamMoved } from './command-codec/streams.js'
@@ -17,6 +17,16 @@ export interface SequencedStreamWrite {
   readonly written: StreamWritten
 }
 
+/** Who is forgotten, so that there is room for a producer. */
+interface Room {
+  /** Of the stream that it writes to. */
+  readonly own: readonly StreamProducerRow[]
+  readonly others: readonly StreamProducerRow[]
+}
+
+/** Producers that one write pushes out of other streams. */
+const FORGOTTEN_MAX = 1_000
+
 interface Place {
   readonly stream: StreamState
   readonly partition: PartitionState
@@ -30,10 +40,17 @@ interface Place {
 export class StreamSequencer {
   readonly #state: ShardState
   readonly #sequencer: Sequencer
+  readonly #producersMax: number
 
-  constructor({ state, sequencer }: { state: ShardState; sequencer: Sequencer }) {
+  /** `producersMax`: that all streams together remember. */
+  constructor({
+    state,
+    sequencer,
+    producersMax,
+  }: { state: ShardState; sequencer: Sequencer; producersMax: number }) {
     this.#state = state
     this.#sequencer = sequencer
+    this.#producersMax = producersMax
   }
 
   /**
@@ -52,7 +69,7 @@ export class StreamSequencer {
       throw new MillraceError('STREAM_SEQ_CONFLICT', {
         message: 'Stream-Seq must be greater than that of the last write that had one',
       })
-    const forgotten = write.producer === null ? [] : roomFor(write.producer, place)
+    const room = write.producer === null ? undefined : this.#roomFor(write.producer, place)
 
     const appends = batches.map((batch) => this.#sequencer.assign(partition, batch, at))
     const { topicId, closes, opens, producer } = write
@@ -72,10 +89,47 @@ export class StreamSequencer {
       opens,
       producer,
       seq: write.seq,
-      forgotten,
+      forgotten: room?.own.map((row) => row.producerId) ?? [],
     }
+    if (room !== undefined) this.#take(room, move)
     stream.cut.take(move)
-    return { appends, commands: [move], written }
+    const forgotten = namesOf(room?.others ?? [])
+    const makesRoom: Command[] =
+      forgotten.length === 0 ? [] : [{ type: 'streamProducersForgotten', producers: forgotten }]
+    return { appends, commands: [...makesRoom, move], written }
+  }
+
+  /** Who is forgotten for a new producer; undefined: it is none. Throws LIMIT_REACHED. */
+  #roomFor({ producerId }: ProducerTuple, { stream, time }: Place): Room | undefined {
+    const all = this.#state.streamProducers
+    const known = stream.producers.get(producerId)
+    if (stream.cut.producer(producerId) !== undefined || (known !== undefined && !all.isGoing(known)))
+      return undefined
+    const idleBefore = time - STREAM_LIMITS.producerIdleMs
+    const own = known === undefined ? roomIn(stream, idleBefore) : []
+    const surplus = all.decided - own.filter((row) => !all.isGoing(row)).length + 1 - this.#producersMax
+    if (surplus <= 0) return { own, others: [] }
+    const owned = new Set(own)
+    // More than one only where the broker was started with room for fewer.
+    const others = all.silent(idleBefore, {
+      countMax: Math.min(surplus, FORGOTTEN_MAX),
+      isKept: (row) => owned.has(row) || this.#isWriting(row),
+    })
+    if (others.length === surplus || others.length === FORGOTTEN_MAX) return { own, others }
+    throw new MillraceError('LIMIT_REACHED', {
+      message: `all streams together have had ${this.#producersMax} producers within a week, as many as are remembered (producersMax)`,
+    })
+  }
+
+  #isWriting({ topicId, producerId }: StreamProducerRow): boolean {
+    return this.#state.topics.get(topicId)?.stream?.cut.producer(producerId) !== undefined
+  }
+
+  #take({ own, others }: Room, move: StreamMoved): void {
+    const all = this.#state.streamProducers
+    all.release(own)
+    all.release(others)
+    all.expect(move)
   }
 
   #place({ topicId, opens }: StreamWrite, time: number): Place {
@@ -152,16 +206,17 @@ function repeated(write: StreamWrite, { stream, partition, time }: Place): Seque
   return { appends: [], commands: isOnDisk ? [] : [{ type: 'streamsAccessed', accesses }], written }
 }
 
-/** Producers to forget, so that there is room for one more. Throws LIMIT_REACHED. */
-function roomFor({ producerId }: ProducerTuple, { stream, time }: Place): string[] {
-  const { producers, cut } = stream
-  if (producers.has(producerId) || producers.size + cut.producers < STREAM_LIMITS.producersMax) return []
-  const idleSince = time - STREAM_LIMITS.producerIdleMs
+/** Those of the stream to forget, so that it has room for one more. Throws LIMIT_REACHED. */
+function roomIn({ producers, cut }: StreamState, idleBefore: number): StreamProducerRow[] {
+  if (producers.size + cut.producers < STREAM_LIMITS.producersMax) return []
   const idle = [...producers.values()].filter(
-    (row) => row.lastSeen < idleSince && cut.producer(row.producerId) === undefined,
+    (row) => row.lastSeen < idleBefore && cut.producer(row.producerId) === undefined,
   )
-  if (idle.length > 0) return idle.map((row) => row.producerId)
+  if (idle.length > 0) return idle
   throw new MillraceError('LIMIT_REACHED', {
     message: `the stream has had ${STREAM_LIMITS.producersMax} producers within a week, as many as it remembers`,
   })
 }
+
+const namesOf = (rows: readonly StreamProducerRow[]) =>
+  rows.map(({ topicId, producerId }) => ({ topicId, producerId }))

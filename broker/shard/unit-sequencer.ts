@@ -56,12 +56,18 @@ export class UnitSequencer {
   constructor({
     state,
     sequencer,
+    producersMax,
     planted,
-  }: { state: ShardState; sequencer: Sequencer; planted?: PlantedFault | undefined }) {
+  }: {
+    state: ShardState
+    sequencer: Sequencer
+    producersMax: number
+    planted?: PlantedFault | undefined
+  }) {
     this.#state = state
     this.#planted = planted
     this.#sequencer = sequencer
-    this.#streams = new StreamSequencer({ state, sequencer })
+    this.#streams = new StreamSequencer({ state, sequencer, producersMax })
   }
 
   /** Forgets the group that was cut: it is applied now. */

@@ -35,7 +35,9 @@ async function killed(): Promise<void> {
   const load = (async () => {
     for (;;) {
       const own = { ...headers, ...asProducer('p', { epoch: 0, seq: acknowledged }) }
-      const answer = await askStream(url, 'POST', { headers: own, body: `${acknowledged}` }).catch(() => {})
+      const answer = await askStream(url, 'POST', { headers: own, body: `${acknowledged}` }).catch(
+        () => undefined,
+      )
       if (answer === undefined) return
       expect(answer.status).toBe(200)
       acknowledged++

@@ -1,11 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ChunkRow } from '../../manifest/rows.js'
 import type { TopicInfo } from '../../shard/shard-face.js'
+import type { Coding } from '../content-coding.js'
 
 /** What a chunk is sent as. */
 export const CHUNK_FORMATS = ['native', 'ndjson', 'json'] as const
 export type ChunkFormat = (typeof CHUNK_FORMATS)[number]
-export type Coding = 'identity' | 'gzip'
 
 export const CHUNK_TYPES: Readonly<Record<ChunkFormat, string>> = {
   native: 'application/vnd.millrace.chunk',
@@ -52,22 +52,4 @@ export function isRangeOf(
 ): boolean {
   const condition = headers['if-range']
   return condition === undefined || condition === tag || condition === modified
-}
-
-/** Whether a client that sends this Accept-Encoding would rather have gzip. */
-export function prefersGzip(header: string | string[] | undefined): boolean {
-  let gzip: number | undefined
-  let identity: number | undefined
-  let any: number | undefined
-  for (const part of String(header ?? '').split(',')) {
-    const [name = '', ...parameters] = part.split(';').map((text) => text.trim().toLowerCase())
-    const q = parameters.find((parameter) => parameter.startsWith('q='))
-    const quality = q === undefined ? 1 : Number(q.slice(2)) || 0
-    if (name === 'gzip' || name === 'x-gzip') gzip = quality
-    else if (name === 'identity') identity = quality
-    else if (name === '*') any = quality
-  }
-  const wanted = gzip ?? any ?? 0
-  // "identity" that is not named is the last resort.
-  return wanted > 0 && wanted >= (identity ?? 0)
 }

@@ -16,7 +16,9 @@ import type { ChunkRow } from '../../manifest/rows.js'
 import type { Clock } from '../../platform/clock.js'
 import type { Metrics } from '../../platform/metrics.js'
 import type { TopicInfo } from '../../shard/shard-face.js'
+import { type Coding, prefersGzip } from '../content-coding.js'
 import type { Drain } from '../drain.js'
+import { GZIP_LEVEL, type GzipPlaces } from '../gzip-places.js'
 import type { HttpLimits } from '../limits.js'
 import { whenClosed } from '../response-end.js'
 import type { UnsentPages } from '../unsent-pages.js'
@@ -24,12 +26,10 @@ import { type ByteRange, rangeIn } from './byte-range.js'
 import {
   CHUNK_TYPES,
   type ChunkFormat,
-  type Coding,
   cacheControl,
   entityTag,
   isRangeOf,
   lastModified,
-  prefersGzip,
   tagAtClient,
 } from './chunk-caching.js'
 import { chunkText } from './chunk-text.js'
@@ -42,6 +42,7 @@ export interface ChunkResponsesOptions {
   readonly limits: HttpLimits
   readonly unsent: UnsentPages
   readonly drain: Drain
+  readonly gzip: GzipPlaces
 }
 
 /** A chunk that somebody asked for. */
@@ -55,15 +56,11 @@ export interface ChunkAsked {
 
 /** What one response reads at a time; it holds two such pieces. */
 const PIECE_BYTES = 256 * 1024
-/** Responses that are compressed at a time: the thread pool is the WAL's before it is gzip's. Others go as they are. */
-const COMPRESSING_MAX = 2
-const GZIP_LEVEL = 3
 
 /** Answers requests for chunks: cacheable for good, streamed from the file with flat memory. */
 export class ChunkResponses {
   readonly #options: ChunkResponsesOptions
   readonly #slicer = new EntrySlicer({ cacheBytesMax: 0 })
-  #compressing = 0
 
   constructor(options: ChunkResponsesOptions) {
     this.#options = options
@@ -166,15 +163,14 @@ export class ChunkResponses {
     const bytes = Readable.from(behind(first, source), { objectMode: false })
     bytes.on('error', (error) => this.#brokenOff(reply, error))
     if (coding === 'identity') return reply.send(bytes)
-    this.#compressing++
-    whenClosed(reply.raw, () => this.#compressing--)
+    whenClosed(reply.raw, this.#options.gzip.take())
     const compressed = createGzip({ level: GZIP_LEVEL })
     pipeline(bytes, compressed, () => {})
     return reply.send(compressed)
   }
 
   async #codingFor(section: LentSection, { headers, format }: ChunkAsked): Promise<Coding> {
-    if (!prefersGzip(headers['accept-encoding']) || this.#compressing >= COMPRESSING_MAX) return 'identity'
+    if (!prefersGzip(headers['accept-encoding']) || !this.#options.gzip.isFree) return 'identity'
     return format === 'native' && (await isCompressed(section)) ? 'identity' : 'gzip'
   }
 

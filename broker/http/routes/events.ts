@@ -3,11 +3,12 @@ import type { FastifyReply } from 'fastify'
 import { MillraceError } from '../../../protocol/error-codes.js'
 import type { TopicInfo } from '../../shard/shard-face.js'
 import type { HttpContext } from '../context.js'
+import { positionsIn } from '../event-id.js'
 import { EventStream } from '../event-stream.js'
 import { accepted } from '../media-type.js'
 import { whenClosed } from '../response-end.js'
 import { type Answer, type Route, route } from '../route.js'
-import { badRequest, choice, optional, printable } from '../shape.js'
+import { choice, optional } from '../shape.js'
 import { partitionNumber, topicName, topicNamed } from './names.js'
 import { offsetOf, offsetParameter } from './read-records.js'
 
@@ -24,7 +25,7 @@ const answers: Record<number, Answer> = {
 }
 const about =
   'A client that comes back with `Last-Event-ID`, as EventSource does by itself, goes on where it was: nothing is missed and nothing ' +
-  'comes twice. If what it would go on with was deleted, the answer is OFFSET_OUT_OF_RANGE.'
+  'comes twice. If what it would go on with was deleted, or the topic was made anew, the answer is OFFSET_OUT_OF_RANGE.'
 
 const partitionEvents = route({
   method: 'GET',
@@ -48,14 +49,9 @@ const partitionEvents = route({
     accepted(headers.accept, [TYPE])
     const topic = topicNamed(context, params.topic)
     const { partition } = params
-    const last = headers['last-event-id']
-    const start = last === undefined || last === '' ? (query.offset ?? 'latest') : positionIn(String(last))
+    const [start = query.offset ?? 'latest'] = positionsIn(headers['last-event-id'], topic, 1)
     const offset = offsetOf(context, { topicId: topic.topicId, partition }, start)
-    return send(context, reply, {
-      topic,
-      positions: new Map([[partition, offset]]),
-      idOf: (positions) => String(positions.get(partition)),
-    })
+    return send(context, reply, { topic, positions: new Map([[partition, offset]]) })
   },
 })
 
@@ -82,14 +78,13 @@ const topicEvents = route({
       throw new MillraceError('ILLEGAL_ARGUMENT', {
         message: `topic "${topic.name}" has ${topic.partitions} partitions, at most ${PARTITIONS_MAX} can be followed together`,
       })
-    const last = headers['last-event-id']
-    const known = last === undefined || last === '' ? [] : positionsIn(String(last), topic)
+    const known = positionsIn(headers['last-event-id'], topic, topic.partitions)
     const positions = new Map<number, number>()
     for (let partition = 0; partition < topic.partitions; partition++) {
       const start = known[partition] ?? query.from ?? 'latest'
       positions.set(partition, offsetOf(context, { topicId: topic.topicId, partition }, start))
     }
-    return send(context, reply, { topic, positions, idOf: (at) => [...at.values()].join('-') })
+    return send(context, reply, { topic, positions })
   },
 })
 
@@ -99,7 +94,6 @@ export const eventRoutes: readonly Route[] = [partitionEvents, topicEvents]
 interface Followed {
   readonly topic: TopicInfo
   readonly positions: ReadonlyMap<number, number>
-  readonly idOf: (positions: ReadonlyMap<number, number>) => string
 }
 
 function send(context: HttpContext, reply: FastifyReply, followed: Followed): FastifyReply {
@@ -140,19 +134,4 @@ function refuseOutside(
     message: `partition ${partition}: offset ${offset} is outside ${startOffset} to ${endOffset}`,
     details: { partition, startOffset, endOffset },
   })
-}
-
-const POSITION = /^(0|[1-9]\d{0,15})$/
-
-function positionIn(id: string): string {
-  if (POSITION.test(id)) return id
-  throw badRequest(`Last-Event-ID: "${printable(id)}" is none of this stream`)
-}
-
-/** Of a stream of all partitions: the next offset of each, in their order. */
-function positionsIn(id: string, { partitions }: TopicInfo): string[] {
-  const positions = id.split('-')
-  if (positions.length !== partitions)
-    throw badRequest(`Last-Event-ID: "${printable(id)}" is none of this stream`)
-  return positions.map(positionIn)
 }

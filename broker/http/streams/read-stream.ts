@@ -5,6 +5,7 @@ import type { HttpContext } from '../context.js'
 import { whenClosed } from '../response-end.js'
 import { route } from '../route.js'
 import { badRequest, optional, text } from '../shape.js'
+import { codedBody } from './coded-body.js'
 import { liveCursor } from './stream-cursor.js'
 import { PAGE_HEADERS } from './stream-documents.js'
 import { StreamEvents } from './stream-events.js'
@@ -12,9 +13,10 @@ import { streamName } from './stream-name.js'
 import { liveStream } from './stream-named.js'
 import { offsetToken, type ReadFrom, readFrom } from './stream-offset.js'
 import type { StreamPage } from './stream-reader.js'
-import { bodyOf, cacheControl, etagOf, isMatch, isText } from './stream-reply.js'
+import { bodyOf, cacheControl, etagOf, isText, tagAtClient } from './stream-reply.js'
 
 const PAGE_BYTES = 1024 * 1024
+const VARY = 'Accept-Encoding, Origin'
 
 export const readStream = route({
   method: 'GET',
@@ -90,20 +92,30 @@ function isClosedAt({ context, stream }: Reading, offset: number): boolean {
   return now !== undefined && now.topicId === stream.topicId && now.isClosed && now.endOffset <= offset
 }
 
-function send(reading: Reading, page: StreamPage, ifNoneMatch: string | undefined): FastifyReply {
+async function send(
+  reading: Reading,
+  page: StreamPage,
+  ifNoneMatch: string | undefined,
+): Promise<FastifyReply> {
   const { stream, reply, from, context } = reading
   const { nextOffset, endOffset } = page
   const isUpToDate = nextOffset >= endOffset
   const isClosed = isUpToDate && isClosedAt(reading, nextOffset)
-  const etag = etagOf(stream, { from, to: nextOffset, isClosed })
-  reply.header('etag', etag).header('cache-control', cacheControl(stream, { isUpToDate }))
-  if (isMatch(ifNoneMatch, etag)) return reply.code(304).send()
+  const tagged = { from, to: nextOffset, isClosed }
+  reply.header('cache-control', cacheControl(stream, { isUpToDate })).header('vary', VARY)
+  const known = tagAtClient(ifNoneMatch, stream, tagged)
+  if (known !== undefined) return reply.header('etag', known).code(304).send()
   reply.header('content-type', stream.contentType).header('stream-next-offset', offsetToken(nextOffset))
   if (isUpToDate) reply.header('stream-up-to-date', 'true')
   if (isClosed) reply.header('stream-closed', 'true')
-  const body = bodyOf(stream, page)
-  context.unsent.add(body.length, reply.raw)
-  return reply.send(body)
+  const { bytes, coding } = await codedBody(bodyOf(stream, page), {
+    contentType: stream.contentType,
+    acceptEncoding: reply.request.headers['accept-encoding'],
+    gzip: context.gzip,
+  })
+  if (coding === 'gzip') reply.header('content-encoding', 'gzip')
+  context.unsent.add(bytes.length, reply.raw)
+  return reply.header('etag', etagOf(stream, { ...tagged, coding })).send(bytes)
 }
 
 /** The end, without looking for what stands there. */

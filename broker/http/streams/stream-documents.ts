@@ -8,7 +8,9 @@ export const PAGE_HEADERS = {
   ...STREAM_HEADERS,
   'Stream-Up-To-Date': '`true` when there is no more for now.',
   'Stream-Cursor': 'Of a long-poll: to be sent with the next one, as `cursor`.',
-  ETag: 'Names these bytes.',
+  ETag: 'Names these bytes, as they are written.',
+  'Content-Encoding': '`gzip` for whoever prefers it, where it makes the page smaller.',
+  Vary: '`Accept-Encoding, Origin`',
 }
 
 export const PRODUCER_HEADERS = {

@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { isJson, mediaTypeIn } from '../../shard/stream-changes.js'
 import type { StreamInfo } from '../../shard/streams-face.js'
+import type { Coding } from '../content-coding.js'
 import { offsetToken } from './stream-offset.js'
 import type { StreamPage } from './stream-reader.js'
 
@@ -27,19 +28,34 @@ export function bodyOf({ contentType }: StreamInfo, { values }: Pick<StreamPage,
 export const isText = (contentType: string): boolean =>
   mediaTypeIn(contentType).startsWith('text/') || isJson(contentType)
 
-/** Names the bytes: those of one stream, which never change, between two offsets; and whether more may come. */
-export function etagOf(
-  { topicId }: StreamInfo,
-  { from, to, isClosed }: { from: number; to: number; isClosed: boolean },
-): string {
-  return `"${topicId}:${offsetToken(from)}:${offsetToken(to)}${isClosed ? ':c' : ''}"`
+/** What an entity tag of a stream stands for. */
+export interface Tagged {
+  readonly from: number
+  readonly to: number
+  /** Nothing comes behind `to`. */
+  readonly isClosed: boolean
+  /** `identity` unless told otherwise. */
+  readonly coding?: Coding
 }
 
-/** Whether one of the tags of If-None-Match is this one. */
-export function isMatch(ifNoneMatch: string | undefined, etag: string): boolean {
-  const tags = ifNoneMatch?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? []
-  return tags.includes('*') || tags.includes(etag)
+/** Names the bytes: those of one stream, which never change, between two offsets; whether more may come; and how they are written. */
+export function etagOf({ topicId }: StreamInfo, { from, to, isClosed, coding }: Tagged): string {
+  const end = `${isClosed ? ':c' : ''}${coding === 'gzip' ? ':gzip' : ''}`
+  return `"${topicId}:${offsetToken(from)}:${offsetToken(to)}${end}"`
 }
+
+/** The tag of If-None-Match that names these bytes, in either coding; undefined: none does. */
+export function tagAtClient(
+  ifNoneMatch: string | undefined,
+  stream: StreamInfo,
+  tagged: Omit<Tagged, 'coding'>,
+): string | undefined {
+  const asked = ifNoneMatch?.split(',').map((tag) => tag.trim().replace(/^W\//, '')) ?? []
+  const tags = CODINGS.map((coding) => etagOf(stream, { ...tagged, coding }))
+  return asked.includes('*') ? tags[0] : tags.find((tag) => asked.includes(tag))
+}
+
+const CODINGS = ['identity', 'gzip'] as const
 
 const MAX_AGE_S = 60
 const STALE_S = 300

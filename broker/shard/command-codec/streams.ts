@@ -49,6 +49,12 @@ export interface StreamDeleted {
   readonly requestId: RequestId
 }
 
+/** Producers that have long been silent, of any streams: a new one of another stream takes their place. */
+export interface StreamProducersForgotten {
+  readonly type: 'streamProducersForgotten'
+  readonly producers: readonly { readonly topicId: TopicId; readonly producerId: string }[]
+}
+
 const producerId = text(STREAM_LIMITS.producerIdCharsMax)
 
 export const streamCreated = codec<StreamCreated>(
@@ -92,4 +98,9 @@ export const streamsAccessed = codec<StreamsAccessed>(
 export const streamDeleted = codec<StreamDeleted>(
   'streamDeleted',
   tuple({ topicId: topicId(), requestId: id<RequestId>() }),
+)
+
+export const streamProducersForgotten = codec<StreamProducersForgotten>(
+  'streamProducersForgotten',
+  tuple({ producers: listOf(tuple({ topicId: topicId(), producerId })) }),
 )

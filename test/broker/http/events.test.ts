@@ -86,7 +86,8 @@ describe('server-sent events', () => {
     await append(http, [3])
     await until(() => fresh.events.length === 1 && all.events.length === 3)
     expect(all.values).toEqual([1, 2, 3])
-    expect(all.events.map(({ id }) => id)).toEqual(['1', '2', '3'])
+    const { topicId } = (await http.get('/v1/topics/a')).json
+    expect(all.events.map(({ id }) => id)).toEqual([`${topicId}:1`, `${topicId}:2`, `${topicId}:3`])
     expect(all.events[2]?.data).toMatchObject({ topic: 'a', partition: 0, offset: 2, key: null, value: 3 })
     expect(fresh.events).toEqual([all.events[2]])
   })
@@ -144,11 +145,30 @@ describe('server-sent events', () => {
       const { status, json } = await http.get(path, { headers })
       expect([status, json.error.code]).toEqual([416, 'OFFSET_OUT_OF_RANGE'])
     }
-    for (const id of ['x', '1-2', '-1', '01']) {
+    for (const id of ['x', '1-2', '-1', '01', `${'a'.repeat(31)}:1`, ':1', `${'a'.repeat(32)}:`]) {
       for (const path of ['/v1/topics/a/partitions/0/events', '/v1/topics/a/events']) {
         const { status, json } = await http.get(path, { headers: { 'last-event-id': id } })
         expect([status, json.error.code]).toEqual([400, 'BAD_REQUEST'])
       }
+    }
+  })
+
+  it('go on in no other topic of the same name: one that was made anew has other records at these offsets', async () => {
+    const http = await startHttp()
+    await http.createTopic('a')
+    await append(http, ['old', 'old'])
+    const paths = ['/v1/topics/a/partitions/0/events?offset=earliest', '/v1/topics/a/events?from=earliest']
+    const live = paths.map((path) => new Events(http, path))
+    await until(() => live.every(({ events }) => events.length === 2))
+    await http.ask('DELETE', '/v1/topics/a')
+    await until(() => live.every(({ isEnded }) => isEnded))
+    await http.createTopic('a')
+    await append(http, ['new', 'new', 'new', 'new'])
+    for (const [index, path] of paths.entries()) {
+      const seen = live[index]?.events.filter(({ type }) => type === 'message') ?? []
+      expect(seen.map(({ data }) => data.value)).toEqual(['old', 'old'])
+      const { status, json } = await http.get(path, { headers: { 'last-event-id': seen[1]?.id ?? '' } })
+      expect([status, json.error.code]).toEqual([416, 'OFFSET_OUT_OF_RANGE'])
     }
   })
 
@@ -185,7 +205,7 @@ describe('server-sent events', () => {
     socket.write('GET /v1/topics/a/events HTTP/1.1\r\nHost: x\r\n\r\n')
     await until(() => shard.followers === 3)
     socket.destroy()
-    await until(() => shard.followers === 0, { timeoutMs: 5_000 })
+    await until(() => shard.followers === 0)
   })
 
   it('let go of everything when the client is gone', async () => {
@@ -199,13 +219,12 @@ describe('server-sent events', () => {
   })
 
   it('end when the broker drains', async () => {
-    const http = await startHttp({ drainMs: 20_000 })
+    const http = await startHttp({ drainMs: 300_000 })
     await http.createTopic('a')
     const events = new Events(http, '/v1/topics/a/events')
     await until(() => events.status === 200)
-    const startedMs = performance.now()
+    // Else it would wait for all of drainMs.
     await http.broker.close()
-    expect(performance.now() - startedMs).toBeLessThan(10_000)
     await until(() => events.isEnded)
   })
 

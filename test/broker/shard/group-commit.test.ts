@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Shard } from '../../../broker/shard/shard.js'
 import type { TopicId } from '../../../protocol/ids.js'
-import { append, createTopic, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
-import { quiet, SimulatedShard, until } from './simulated-shard.js'
+import { append, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
+import { shardForEach } from './shard-for-each.js'
+import { quiet, type SimulatedShard, until } from './simulated-shard.js'
 
 const HOUR_MS = 3_600_000
 
@@ -10,15 +11,8 @@ let simulated: SimulatedShard
 let shard: Shard
 let topicId: TopicId
 
-beforeEach(async () => {
-  simulated = new SimulatedShard()
-  shard = await simulated.open()
-  topicId = await createTopic(shard, 'orders', 2)
-})
-
-afterEach(async () => {
-  await simulated.close()
-  expect(simulated.failures).toEqual([])
+shardForEach((made) => {
+  ;({ simulated, shard, topicId } = made)
 })
 
 const send = (value: string, partition = 0) => append(shard, textBatch([value], { topicId, partition }))

@@ -6,6 +6,7 @@ import { ManualClock } from '../../support/manual-clock.js'
 import { SimulatedDisk, type SimulatedDiskOptions } from '../../support/simulated-disk.js'
 import { SimulatedStore } from '../../support/simulated-store.js'
 import { openTestShard } from '../../support/test-shard.js'
+import { until as untilSoon } from '../../support/until.js'
 
 /** A shard on a disk, a store and a clock that do only what the test says, and all that it reports. */
 export class SimulatedShard {
@@ -90,14 +91,9 @@ export interface Stall {
   readonly held: () => Promise<void>
 }
 
-/** Looks again and again, a turn of the loop in between, for two seconds at most. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const startedMs = performance.now()
-  while (!(await holds())) {
-    if (performance.now() - startedMs > 2_000) throw new Error('it never came true')
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}
+/** Looks again in each turn of the loop: nothing here takes longer. */
+export const until = (holds: () => boolean | Promise<boolean>): Promise<void> =>
+  untilSoon(holds, { everyMs: 0 })
 
 /** Lets everything that needs no timer come to its end. */
 export async function quiet(turns = 50): Promise<void> {

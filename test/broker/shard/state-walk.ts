@@ -162,6 +162,11 @@ export class StateWalk {
       return { command: { type: 'streamsAccessed', accesses: [{ topicId, accessedAt: this.#time }] } }
     if (stream !== undefined && stream.forks > 0 && this.#random.chance(0.1))
       return { command: { type: 'streamDeleted', topicId, requestId: this.#requestId() } }
+    if (this.#random.chance(0.1)) {
+      const silent = [...(stream?.producers.values() ?? [])].slice(0, 2)
+      const producers = silent.map(({ producerId }) => ({ topicId, producerId }))
+      return { command: { type: 'streamProducersForgotten', producers } }
+    }
     const producerId = `producer-${this.#random.below(4)}`
     const last = stream?.producers.get(producerId)
     const forgotten = this.#random.chance(0.1) ? ['producer-3'] : []

@@ -1,47 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { Shard } from '../../../broker/shard/shard.js'
-import type { ShardStreams } from '../../../broker/shard/shard-streams.js'
-import type { StreamWrite, StreamWritten } from '../../../broker/shard/stream-write.js'
-import type { TopicId } from '../../../protocol/ids.js'
 import { append, readAll, someRequestId, textBatch } from '../../support/test-shard.js'
 import { SimulatedShard } from './simulated-shard.js'
-
-const streamsOf = (at: SimulatedShard, shard: Shard): ShardStreams =>
-  shard.topics.openStreams({ clock: at.clock, time: () => shard.time(), warn: () => {} })
-
-async function create(streams: ShardStreams, ttlSeconds: number | null = null): Promise<TopicId> {
-  const { stream } = await streams.create({
-    requestId: someRequestId(),
-    name: 's',
-    contentType: 'application/json',
-    ttlSeconds,
-    expiresAt: null,
-    closed: false,
-    fork: null,
-    hasRecords: false,
-    open: () => Promise.reject(new Error('it begins empty')),
-    resolve: () => Promise.reject(new Error('it is no fork')),
-  })
-  return stream.topicId
-}
-
-function write(
-  shard: Shard,
-  topicId: TopicId,
-  value: string | undefined,
-  more: Partial<StreamWrite> = {},
-): Promise<StreamWritten> {
-  const stream = { topicId, closes: false, opens: false, producer: null, seq: null, ...more }
-  const writes = value === undefined ? [] : [textBatch([value], { topicId })]
-  return new Promise((resolve, reject) =>
-    shard
-      .openSource({ onPressure() {} })
-      .appendUnit({ requestId: someRequestId(), writes, acks: [], stream }, (error, result) => {
-        if (result?.stream === undefined) reject(error)
-        else resolve(result.stream)
-      }),
-  )
-}
+import { create, streamsOf, write } from './written-stream.js'
 
 const by = (seq: number, epoch = 0) => ({ producer: { producerId: 'p', epoch, seq } })
 
@@ -49,7 +9,7 @@ describe('writes to a stream', () => {
   it('that come together are checked one against the other: sequences, a repetition, the end', async () => {
     const at = new SimulatedShard()
     const shard = await at.open()
-    const topicId = await create(streamsOf(at, shard))
+    const topicId = await create(streamsOf(at, shard), 's')
     const given = await Promise.allSettled([
       write(shard, topicId, '0', by(0)),
       write(shard, topicId, '1', by(1)),
@@ -81,7 +41,7 @@ describe('writes to a stream', () => {
   it('are in no group a repetition of what a power cut took back, and always one of what was acknowledged', async () => {
     const at = new SimulatedShard()
     let shard = await at.open()
-    const topicId = await create(streamsOf(at, shard))
+    const topicId = await create(streamsOf(at, shard), 's')
     await write(shard, topicId, '0', by(0))
     await write(shard, topicId, '1', { ...by(1), seq: 'm' })
     for (const how of ['kill', 'power cut'] as const) {
@@ -107,7 +67,7 @@ describe('a stream that lives for so long after its last access', () => {
     const at = new SimulatedShard()
     let shard = await at.open()
     let streams = streamsOf(at, shard)
-    const topicId = await create(streams, 40)
+    const topicId = await create(streams, 's', 40)
     streams.start()
     // Read every second for two minutes: what of that is logged is at most ten seconds old.
     for (let second = 0; second < 120; second++) {
