@@ -198,7 +198,8 @@ export class QueueSettlements {
   #failed(entries: readonly Entry[], error: MillraceError, link: Link): void {
     if (error.outcome === 'unknown') for (const entry of entries) entry.isMaybeDone = true
     if (!error.retriable && link.isOpen) {
-      for (const entry of entries) this.#refuse(entry, error)
+      const known = error.code === 'UNKNOWN_MEMBER' ? expelled(error) : error
+      for (const entry of entries) this.#refuse(entry, known)
       return
     }
     this.#pending.unshift(...entries)
@@ -252,3 +253,7 @@ function mayJoin({ fields, entries }: Item, { kind, job, ms, isSingle }: Entry):
   if (isSingle || first.isSingle || kind === 'nack') return false
   return fields.kind === kind && fields.ms === ms && first.job.lease === job.lease && fields.to === job.offset
 }
+
+/** The broker has taken the member for gone, and says so in a moment: the jobs are another's, or will be. */
+const expelled = (cause: MillraceError): MillraceError =>
+  new MillraceError('LEASE_LOST', { message: 'the worker was away too long: its jobs go to others', cause })

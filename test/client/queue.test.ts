@@ -482,6 +482,14 @@ describe('over a broken connection', () => {
     expect(queue.jobs.every(({ count, state }) => count === 0 && state === 'done')).toBe(true)
   })
 
+  it('an ack of a worker that the broker has given up says that the lease is lost', async () => {
+    await write(1)
+    const jobs = client.queue(Mails, { group: 'mail' })
+    const job = (await jobs.next()).value as Mail
+    broker.script = ({ name }) => (name === 'QUEUE_SETTLE' ? new MillraceError('UNKNOWN_MEMBER') : undefined)
+    expect(await failureOf(job.ack())).toMatchObject({ code: 'LEASE_LOST', outcome: 'notWritten' })
+  })
+
   it('an ack whose answer was lost goes again, and says that it may be done when its lease is gone', async () => {
     await write(2)
     const jobs = client.queue(Mails, { group: 'mail' })
