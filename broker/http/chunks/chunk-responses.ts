@@ -15,6 +15,7 @@ import type { Logger } from '../../log.js'
 import type { ChunkRow } from '../../manifest/rows.js'
 import type { Clock } from '../../platform/clock.js'
 import type { Metrics } from '../../platform/metrics.js'
+import { typed } from '../../shard/read.js'
 import type { TopicInfo } from '../../shard/shard-face.js'
 import { type Coding, prefersGzip } from '../content-coding.js'
 import type { Drain } from '../drain.js'
@@ -68,6 +69,14 @@ export class ChunkResponses {
 
   /** Rejects, before anything is sent, with CHUNK_GONE, CORRUPT_DATA, STORAGE_FAILED, RANGE_NOT_SATISFIABLE. */
   async send(reply: FastifyReply, asked: ChunkAsked): Promise<FastifyReply> {
+    try {
+      return await this.#send(reply, asked)
+    } catch (error) {
+      throw typed(error)
+    }
+  }
+
+  async #send(reply: FastifyReply, asked: ChunkAsked): Promise<FastifyReply> {
     const { row, format, headers } = asked
     const { metrics, clock } = this.#options
     const tags = (['identity', 'gzip'] as const).map((coding) => entityTag(row, format, coding))

@@ -1,6 +1,8 @@
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { LentSection } from '../../../broker/chunks/lent-section.js'
+import { DiskError } from '../../../broker/platform/disk.js'
 import { until } from '../../support/until.js'
 import {
   brokerOfFile,
@@ -99,6 +101,25 @@ describe('a chunk whose file is damaged', () => {
     }
     await flip(64 + 4)
   }, 120_000)
+})
+
+describe('a chunk that the disk does not give now', () => {
+  it.each(['', '?format=ndjson'])('is an error that may pass (%s)', async (query) => {
+    const http = large()
+    const failing = new DiskError({ operation: 'read', path: 'a.chunk', code: 'EIO' })
+    const reads = vi
+      .spyOn(LentSection.prototype, query === '' ? 'pieces' : 'entries')
+      .mockImplementation(() => {
+        throw failing
+      })
+    try {
+      const { status, json } = await http.get(`${chunk.url}${query}`)
+      expect([status, json.error.code]).toEqual([500, 'STORAGE_FAILED'])
+    } finally {
+      reads.mockRestore()
+    }
+    expect((await http.get(`${chunk.url}${query}`)).status).toBe(200)
+  })
 })
 
 describe('a client that takes nothing', () => {
