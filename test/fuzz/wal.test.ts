@@ -9,7 +9,12 @@ import {
   type GroupHeader,
 } from '../../broker/wal/group.js'
 import type { SegmentHeader } from '../../broker/wal/segment.js'
-import { type EntryHeader, readEntryHeader, writeEntryHeader } from '../../protocol/entry.js'
+import {
+  ENTRY_HEADER_BYTES,
+  type EntryHeader,
+  readEntryHeader,
+  writeEntryHeader,
+} from '../../protocol/entry.js'
 import type { ForkableDisk } from '../support/forkable-disk.js'
 import { FUZZ_TIMEOUT_MS, runCampaign } from './campaign.js'
 import { type ForgedCommand, type ForgedGroup, ForgedWal } from './forged-wal.js'
@@ -170,7 +175,9 @@ function writeAs(wal: ForgedWal, group: ForgedGroup | undefined, { seal, n }: Wa
 
 const hasCommand = (isMine: (command: ForgedCommand) => boolean) => (group: ForgedGroup) =>
   group.commands.some(isMine)
-const isEntry = ({ row }: ForgedCommand): boolean => row.opcode === OPCODE.append
+/** Not what only says so since it was changed. */
+const isEntry = ({ row, body }: ForgedCommand): boolean =>
+  row.opcode === OPCODE.append && body.length >= ENTRY_HEADER_BYTES
 
 const entryGroup = (wal: ForgedWal, { group }: WalChange) =>
   chosen(wal.groups.filter(hasCommand(isEntry)), group)
@@ -197,12 +204,19 @@ function changeCommand(wal: ForgedWal, change: WalChange): void {
   const command = chosen(mine, change.at)
   const others = wal.groups.flatMap(({ commands }) => commands).filter((each) => !isEntry(each))
   const alike = others.filter(({ row }) => row.opcode === command.row.opcode)
-  const trees = [chosen(alike, change.n), chosen(others, change.n)].map(
-    ({ body }) => unpackr.unpack(body) as unknown[],
-  )
-  const edited = editTree(unpackr.unpack(packr.pack(unpackr.unpack(command.body))), change.edit, trees)
+  const trees = [chosen(alike, change.n), chosen(others, change.n)].map(treeOf)
+  const edited = editTree(unpackr.unpack(packr.pack(treeOf(command))), change.edit, trees)
   command.body = encode(edited)
   if (change.n % 5 === 0) command.row = { ...command.row, opcode: (change.n / 5) % 24 }
+}
+
+/** Nothing for a body that a change before this one has spoilt. */
+function treeOf({ body }: ForgedCommand): unknown[] {
+  try {
+    return unpackr.unpack(body) as unknown[]
+  } catch {
+    return []
+  }
 }
 
 /** Commands twice, not at all, in another order, or another group's. */
