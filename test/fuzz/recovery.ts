@@ -35,6 +35,7 @@ export class RecoverySubject {
   readonly #disk: ForkableDisk
   /** Of the state that a start has with the manifest, and without it. */
   readonly #stateHashes = new Map<boolean, string | undefined>()
+  #walGroups = 0
 
   private constructor(disk: ForkableDisk, rows: readonly StoreEntry[], contents: Contents) {
     this.#disk = disk
@@ -88,6 +89,7 @@ export class RecoverySubject {
       throw new Error(
         `the directory is not sound to begin with: ${verified.status} ${JSON.stringify(verified.faults)}`,
       )
+    subject.#walGroups = verified.counts.walGroups
     subject.#stateHashes.set(true, verified.stateHash)
     if (noSnapshots) {
       const { verified: anew } = await subject.look(subject.fork(), [])
@@ -130,10 +132,11 @@ export class RecoverySubject {
     { withManifest }: { withManifest: boolean },
   ): boolean {
     const isSame = 'contents' in started && isDeepStrictEqual(started.contents, this.contents)
+    // The last group has no commands and proves the one before. Where it never got to the disk, only its time is not there.
+    const isUnproven = verified.counts.walGroups === this.#walGroups - 1
+    const isSameState = isUnproven || verified.stateHash === this.#stateHashes.get(withManifest)
     // Where there is damage elsewhere, in a snapshot or an old segment, the state may not have been looked at.
-    return (
-      isSame && (verified.status !== 'clean' || verified.stateHash === this.#stateHashes.get(withManifest))
-    )
+    return isSame && (verified.status !== 'clean' || isSameState)
   }
 
   async #start(disk: ForkableDisk, rows: readonly StoreEntry[]): Promise<Started> {
