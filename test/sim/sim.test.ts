@@ -1,10 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { FIRST_SEED, STEPS as steps } from './ci-seeds.js'
+import { failpointNames } from '../../broker/platform/failpoints.js'
+import { FIRST_SEED, SEEDS_PER_FAULT_MAX, STEPS as steps } from './ci-seeds.js'
 import { describeFailure, replayCommand } from './failure-report.js'
 import { type SimulationReport, simulate } from './simulation.js'
 
 const first = Number(process.env.MILLRACE_SEED ?? FIRST_SEED)
 const seeds = Number(process.env.MILLRACE_SEEDS ?? 8)
+/** So often at least every failpoint is passed, over as many seeds as CI simulates. */
+const HITS_MIN = 50
 
 /** Why a run failed, and how to run it again; undefined when all promises were kept. */
 function fault({ seed, failure, violations }: SimulationReport): string | undefined {
@@ -16,12 +19,14 @@ function fault({ seed, failure, violations }: SimulationReport): string | undefi
 describe('broker and clients in a simulated world', () => {
   test(`keep every promise while the world breaks, over ${seeds} seeds`, { timeout: 3_600_000 }, async () => {
     const sum = { crashes: 0, faults: {} as Record<string, number>, events: 0, acknowledged: 0 }
+    const hits = Object.fromEntries(failpointNames.map((name) => [name, 0]))
     for (let seed = first; seed < first + seeds; seed++) {
       const report = await simulate({ seed, steps })
       expect(fault(report)).toBeUndefined()
       sum.crashes += report.ends.powerCut + report.ends.kill
       sum.events += report.history.length
       sum.acknowledged += report.history.filter(({ type }) => type === 'written' || type === 'done').length
+      for (const name of failpointNames) hits[name] = (hits[name] ?? 0) + (report.failpointHits[name] ?? 0)
       for (const [name, count] of Object.entries(report.faults))
         sum.faults[name] = (sum.faults[name] ?? 0) + count
     }
@@ -29,6 +34,8 @@ describe('broker and clients in a simulated world', () => {
     // Otherwise the runs prove less than they say.
     expect(sum.crashes).toBeGreaterThan(2 * seeds)
     expect(sum.acknowledged).toBeGreaterThan(50 * seeds)
+    const rare = Object.entries(hits).filter(([, count]) => count < HITS_MIN)
+    if (seeds >= SEEDS_PER_FAULT_MAX) expect(rare).toEqual([])
   })
 
   test('are the same run, event by event, whenever the seed is the same', { timeout: 300_000 }, async () => {
