@@ -6,7 +6,8 @@ const source = (path: string): string => fileURLToPath(new URL(path, import.meta
 /** Tests that kill processes and wait for new ones, and other long ones: a command of their own, which CI runs too. */
 const slow = [
   'test/torture/**',
-  'test/crash/{exactly-once,flip-bytes,kills,main-job,queue-kills,stopped-member}.test.ts',
+  'test/conformance/streams-client.test.ts',
+  'test/crash/{dedup-race,disk-watermark,exactly-once,flip-bytes,kills,main-job,queue-kills,retention-process,stopped-member}.test.ts',
   'test/fuzz/hostile-peers.test.ts',
   'test/faults/process-faults.test.ts',
   'test/sim/planted-faults.test.ts',
