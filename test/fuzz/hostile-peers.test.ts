@@ -29,8 +29,8 @@ const flags = {
 const ratioMax = 3
 const p99MsMin = 8
 /**
- * Judged where this file has the machine to itself (npm run test:hostile), and not while the disk or something else keeps it
- * busy: then figures are printed.
+ * Judged by npm run test:hostile, for a machine that has nothing else to do, and not while the disk or something else keeps it
+ * busy all the same: then, and in test:slow, figures are printed.
  */
 const isJudged = process.env.MILLRACE_JUDGE === '1'
 const quiet = { p99Ms: 16, load: 2.5 * availableParallelism() }
