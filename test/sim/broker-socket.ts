@@ -64,6 +64,12 @@ export class BrokerSocket extends Duplex {
       this.destroy(Object.assign(new Error('the connection was reset'), { code: 'ECONNRESET' }))
   }
 
+  /** Node's HTTP parser holds its socket from native memory until it is closed, which a process that died never does. */
+  letGo(): void {
+    const { parser } = this as { parser?: { close(): void } | null }
+    parser?.close()
+  }
+
   override pause(): this {
     if (this.#isReading) {
       this.#isReading = false

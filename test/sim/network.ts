@@ -55,6 +55,8 @@ export class SimulatedNetwork {
   readonly #scheduler: Scheduler
   readonly #random: SeededRandom
   readonly #connections = new Map<number, Connection>()
+  /** That were ever made for HTTP. */
+  readonly #httpSockets: BrokerSocket[] = []
   #port: Port | undefined
   #id = 0
   #isHttpServed = false
@@ -186,6 +188,7 @@ export class SimulatedNetwork {
     const toBroker = pipe('>broker', client, port.owner, brokerSocket)
     toBroker.hold()
     this.#connections.set(id, { id, client, broker: port.owner, toBroker, toClient })
+    if (isHttp) this.#httpSockets.push(brokerSocket)
     const accept = (): void => {
       if (isHttp) port.http?.server.emit('connection', brokerSocket.readAsStream())
       else port.server.emit('upgrade', upgradeRequest, brokerSocket, NOTHING)
@@ -204,6 +207,11 @@ export class SimulatedNetwork {
 
   #gone(id: number): void {
     this.#connections.delete(id)
+  }
+
+  /** After the run: whatever of it is held from outside may be collected. */
+  letGo(): void {
+    for (const socket of this.#httpSockets.splice(0)) socket.letGo()
   }
 }
 

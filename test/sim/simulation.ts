@@ -139,6 +139,7 @@ class Simulation {
     } finally {
       scheduleZlibOn(undefined)
       for (const step of undo) step()
+      this.#network.letGo()
     }
     const violations = checkHistory(this.#history.events)
     return {
