@@ -43,17 +43,17 @@ test('a broker that is killed again and again under every kind of work keeps eve
       'brokerDown',
     ] as const)
       expect(types).toContain(type)
-    for (const [rule, lie] of lies(events)) {
-      expect(lie, rule).toBeDefined()
-      expect(new Set(checkHistory(lie ?? []).map((violation) => violation.rule)), rule).toContain(rule)
+    for (const [rule, ...told] of lies(events)) {
+      const seen = told.some((lie) => lie && checkHistory(lie).some((violation) => violation.rule === rule))
+      expect(seen, `a lie about ${rule} is seen`).toBe(true)
     }
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
 })
 
-/** What really happened, with one lie in it each. */
-function lies(events: readonly HistoryEvent[]): [rule: string, lie: HistoryEvent[] | undefined][] {
+/** What really happened, with one lie in it each; of those for one rule, one has to be seen. */
+function lies(events: readonly HistoryEvent[]): [rule: string, ...lies: (HistoryEvent[] | undefined)[]][] {
   const of = <Type extends HistoryEvent['type']>(type: Type) =>
     events.filter((event): event is EventOf<Type> => event.type === type)
   const values = new Map(of('write').map(({ op, records }) => [op, records[0]?.value]))
@@ -64,7 +64,12 @@ function lies(events: readonly HistoryEvent[]): [rule: string, lie: HistoryEvent
   const value = written && values.get(written.op)
   const answered = new Set(of('done').map(({ op }) => op))
   const acked = of('settle').find(({ op, kind }) => kind === 'ack' && answered.has(op))
-  const moved = of('cursor').findLast(({ offset }) => offset > 0)
+  // The last of each place: a reset of unknown end may have moved one back, or its topic is gone.
+  const moved = new Map(
+    of('cursor')
+      .filter(({ offset }) => offset > 0)
+      .map((event) => [`${event.group}/${event.topicId}/${event.partition}`, event]),
+  )
   const end = { index: events.length, atMs: Date.now() }
   const instead = (one: HistoryEvent | undefined, other: object): HistoryEvent[] | undefined =>
     one && events.map((event) => (event === one ? ({ ...one, ...other } as HistoryEvent) : event))
@@ -75,7 +80,10 @@ function lies(events: readonly HistoryEvent[]): [rule: string, lie: HistoryEvent
     ['lease-exclusive', acked && [...events, { ...end, ...leaseOf(acked) }]],
     [
       'cursor-rises',
-      moved && [...events, { ...moved, ...end, offset: moved.offset - 1, since: events.length }],
+      ...[...moved.values()].map((event): HistoryEvent[] => [
+        ...events,
+        { ...event, ...end, offset: event.offset - 1, since: events.length },
+      ]),
     ],
   ]
 }
