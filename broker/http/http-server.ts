@@ -7,6 +7,7 @@ import type { Clock } from '../platform/clock.js'
 import type { MemoryMetrics, Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import { Admission } from './admission.js'
+import { AppendSources } from './append-sources.js'
 import { BodyBudget } from './body.js'
 import { ChunkResponses } from './chunks/chunk-responses.js'
 import { answerClientError } from './client-error.js'
@@ -210,15 +211,16 @@ export class HttpFace {
       return this.#backend
     }
     const gzip = new GzipPlaces()
+    const sources = new AppendSources()
     const pages = new PageReader({ clock, metrics, drain: this.drain, limits })
     return {
       get backend() {
         return backend()
       },
-      producers: new Producers(),
+      producers: new Producers(sources),
       pages,
       streamReader: new StreamReader({ pages, clock, drain: this.drain }),
-      streamWriter: new StreamWriter(),
+      streamWriter: new StreamWriter(sources),
       chunks: new ChunkResponses({
         clock,
         metrics,

@@ -3,6 +3,7 @@ import type { MillraceError } from '../../protocol/error-codes.js'
 import type { RequestId } from '../../protocol/ids.js'
 import type { AppendBatch } from '../shard/append-batch.js'
 import type { AppendSource, ShardFace, TopicInfo } from '../shard/shard-face.js'
+import type { AppendSources } from './append-sources.js'
 import type { IncomingRecord } from './incoming-record.js'
 import { draftBatches, type Slot } from './record-drafts.js'
 import { badRequest } from './shape.js'
@@ -51,9 +52,13 @@ interface BatchWritten {
 
 /** Writes the records of requests: all of a request or none. */
 export class Producers {
-  readonly #sources = new WeakMap<Socket, AppendSource>()
+  readonly #sources: AppendSources
   /** Records without a key go round, request by request. */
   #turn = 0
+
+  constructor(sources: AppendSources) {
+    this.#sources = sources
+  }
 
   /** Resolves when everything is durable. Rejects with what the shard refuses, UNKNOWN_PARTITION, BAD_REQUEST. */
   async write(given: RecordsToWrite): Promise<Written> {
@@ -68,7 +73,7 @@ export class Producers {
       expectedOffset === undefined
         ? drafted.batches
         : drafted.batches.map((batch) => ({ ...batch, expectedOffset }))
-    const source = this.#sourceOf(given)
+    const source = this.#sources.of(given.socket, given.shard)
     const [only] = batches
     // Several partitions are one atomic write, and so is what the client may repeat: the log keeps its answer.
     if (only === undefined || batches.length > 1 || isRepeatable) {
@@ -78,16 +83,6 @@ export class Producers {
     }
     const { appendTime, baseOffset, duplicates } = await append(source, only)
     return { appendTime, records: placed(slots, [{ partition: only.partition, baseOffset, duplicates }]) }
-  }
-
-  #sourceOf({ socket, shard }: RecordsToWrite): AppendSource {
-    const known = this.#sources.get(socket)
-    if (known !== undefined) return known
-    // Sockets are read on while the shard is busy: what they bring is bounded by the budget for bodies.
-    const source = shard.openSource({ onPressure() {} })
-    this.#sources.set(socket, source)
-    socket.once('close', () => source.close())
-    return source
   }
 }
 

@@ -1,12 +1,7 @@
 import type { Socket } from 'node:net'
 import type { RequestId } from '../../../protocol/ids.js'
-import type {
-  AppendBatch,
-  AppendSource,
-  ShardFace,
-  StreamWrite,
-  StreamWritten,
-} from '../../shard/shard-face.js'
+import type { AppendBatch, ShardFace, StreamWrite, StreamWritten } from '../../shard/shard-face.js'
+import type { AppendSources } from '../append-sources.js'
 
 /** One write of one request. */
 export interface WriteToStream {
@@ -21,29 +16,22 @@ export interface WriteToStream {
 
 /** Writes to streams: records, closed or not, and producer state in one WAL record. */
 export class StreamWriter {
-  readonly #sources = new WeakMap<Socket, AppendSource>()
+  readonly #sources: AppendSources
+
+  constructor(sources: AppendSources) {
+    this.#sources = sources
+  }
 
   /** Resolves when it is durable. Rejects with what the shard refuses. */
   write({ shard, socket, requestId, write, batch }: WriteToStream): Promise<StreamWritten> {
     const writes = batch === undefined ? [] : [batch]
     return new Promise((resolve, reject) => {
-      this.#sourceOf(socket, shard).appendUnit(
-        { requestId, writes, acks: [], stream: write },
-        (error, result) => {
+      this.#sources
+        .of(socket, shard)
+        .appendUnit({ requestId, writes, acks: [], stream: write }, (error, result) => {
           if (result?.stream === undefined) reject(error)
           else resolve(result.stream)
-        },
-      )
+        })
     })
-  }
-
-  #sourceOf(socket: Socket, shard: ShardFace): AppendSource {
-    const known = this.#sources.get(socket)
-    if (known !== undefined) return known
-    // Sockets are read on while the shard is busy: what they bring is bounded by the budget for bodies.
-    const source = shard.openSource({ onPressure() {} })
-    this.#sources.set(socket, source)
-    socket.once('close', () => source.close())
-    return source
   }
 }
