@@ -2,7 +2,7 @@ import { crc32 } from '#crc32'
 import { gzip } from '#gzip'
 import { COMPRESSION, type Compression } from '../protocol/entry.js'
 import type { DedupIds } from '../protocol/entry-section.js'
-import { MillraceError } from '../protocol/error-codes.js'
+import { MillraceError, withOutcome } from '../protocol/error-codes.js'
 import type { TopicId } from '../protocol/ids.js'
 import {
   type DuplicateRecord,
@@ -13,7 +13,6 @@ import { type ProduceAck, produce } from '../protocol/messages/produce.js'
 import type { Wire, WireHeaders } from '../protocol/record.js'
 import type { RecordBatchBuilder } from '../protocol/records.js'
 import { DedupIdsBuilder } from './dedup-ids.js'
-import { withOutcome } from './errors.js'
 import type { Settler } from './settlers.js'
 
 /** An encoded record on its way into a batch. */

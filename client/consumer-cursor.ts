@@ -1,6 +1,5 @@
-import type { MillraceError } from '../protocol/error-codes.js'
+import { type MillraceError, withOutcome } from '../protocol/error-codes.js'
 import type { CommitTracker } from './commit-tracker.js'
-import { withOutcome } from './errors.js'
 
 interface Waiter {
   resolve(): void

@@ -1,11 +1,4 @@
-import { MillraceError, type Outcome } from '../protocol/error-codes.js'
-
-/** The same error about a write of which something else is known. */
-export function withOutcome(error: MillraceError, outcome: Outcome): MillraceError {
-  if (error.outcome === outcome) return error
-  const { code, message, retriable, retryAfterMs, details, cause } = error
-  return new MillraceError(code, { message, retriable, outcome, retryAfterMs, details, cause })
-}
+import { MillraceError } from '../protocol/error-codes.js'
 
 export const illegalArgument = (message: string): MillraceError =>
   new MillraceError('ILLEGAL_ARGUMENT', { message })

@@ -1,5 +1,5 @@
 import { inNextTurn } from '#socket'
-import { isErrorCode, MillraceError } from '../protocol/error-codes.js'
+import { isErrorCode, MillraceError, withOutcome } from '../protocol/error-codes.js'
 import type { MemberId } from '../protocol/ids.js'
 import { HARD_LIMITS } from '../protocol/limits.js'
 import {
@@ -11,7 +11,6 @@ import {
 } from '../protocol/messages/queue.js'
 import { Backoff } from './backoff.js'
 import type { Timer } from './clock.js'
-import { withOutcome } from './errors.js'
 import type { HeldJob, SettlementCaller } from './held-job.js'
 import type { Link } from './link.js'
 import type { Settings } from './options.js'

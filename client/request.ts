@@ -1,10 +1,9 @@
-import { MillraceError } from '../protocol/error-codes.js'
+import { MillraceError, withOutcome } from '../protocol/error-codes.js'
 import type { Message } from '../protocol/messages/message.js'
 import type { Fields, FieldsOf } from '../protocol/shape.js'
 import { Backoff } from './backoff.js'
 import type { Connection } from './connection.js'
 import { pause } from './deadline.js'
-import { withOutcome } from './errors.js'
 import type { Link } from './link.js'
 
 export interface RequestOptions {

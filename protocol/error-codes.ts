@@ -167,4 +167,11 @@ export class MillraceError extends Error {
   }
 }
 
+/** The same error about a write of which something else is known. */
+export function withOutcome(error: MillraceError, outcome: Outcome): MillraceError {
+  if (error.outcome === outcome) return error
+  const { code, message, retriable, retryAfterMs, details, cause } = error
+  return new MillraceError(code, { message, retriable, outcome, retryAfterMs, details, cause })
+}
+
 export const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(ERROR_CODES, text)

@@ -1,4 +1,4 @@
-import { MillraceError } from '../../protocol/error-codes.js'
+import { MillraceError, withOutcome } from '../../protocol/error-codes.js'
 import type { MemberId, TopicId } from '../../protocol/ids.js'
 import type { Clock, Timer } from '../platform/clock.js'
 import type { Failpoints } from '../platform/failpoints.js'
@@ -13,6 +13,7 @@ import type { EntrySlicer } from './entry-slice.js'
 import { type Part, placeOf } from './part.js'
 import { type DeliveryFrame, deliveryFrames } from './queue-delivery.js'
 import type { Delivery, MemberDemand, QueueEffect, QueueEvent, Settlement } from './queue-events.js'
+import { isEnd, isOfReading, startOf } from './queue-failures.js'
 import { QueueRead, type ReadExtent, releaseAll } from './queue-read.js'
 import { WorkQueue } from './work-queue.js'
 
@@ -173,7 +174,7 @@ export class QueuePartition {
   stop(reason: MillraceError): void {
     if (this.#stopped !== undefined) return
     // What is on its way to the log gets through without anybody who hears of it.
-    const told = this.isBusy ? new MillraceError(reason.code, { outcome: 'unknown' }) : reason
+    const told = this.isBusy ? withOutcome(reason, 'unknown') : reason
     this.#stopped = reason
     this.#unfollow?.()
     this.#timer?.timer.cancel()
@@ -258,6 +259,8 @@ export class QueuePartition {
       })
     } catch (error) {
       releaseAll(this.#decidedReads.splice(0))
+      // The error itself says whether it may be written.
+      this.#isWriting = false
       this.#fail(error)
       return
     }
@@ -365,25 +368,9 @@ export class QueuePartition {
   }
 
   #isEnd(error: unknown): boolean {
-    return this.#stopped !== undefined || (error instanceof MillraceError && END_CODES.has(error.code))
+    return this.#stopped !== undefined || isEnd(error)
   }
 }
-
-const END_CODES: ReadonlySet<string> = new Set([
-  'UNKNOWN_TOPIC',
-  'UNKNOWN_PARTITION',
-  'UNKNOWN_GROUP',
-  'GROUP_KIND_CONFLICT',
-  'SHUTTING_DOWN',
-  'STORAGE_FAILED',
-])
-
-/**
- * A disk that does not give a record now may give it later: only a write that fails ends the shard, and that closes the queue by
- * itself.
- */
-const isOfReading = (error: unknown): boolean =>
-  error instanceof MillraceError && error.code === 'STORAGE_FAILED'
 
 /** How many jobs' leases have run out. */
 function leasesOver(queue: QueueState, now: number): number {
@@ -392,9 +379,3 @@ function leasesOver(queue: QueueState, now: number): number {
     if (kind === RANGE.leased && time <= now) jobs += to - from
   return jobs
 }
-
-/** The start offset that an OFFSET_OUT_OF_RANGE names; -1 for any other error. */
-const startOf = (error: unknown): number =>
-  error instanceof MillraceError && error.code === 'OFFSET_OUT_OF_RANGE'
-    ? Number(error.details?.startOffset ?? -1)
-    : -1
