@@ -46,7 +46,7 @@ export const nodeDisk: Disk = {
 
   makeDirectory: (path) =>
     guard('makeDirectory', path, async () => {
-      const created = await fs.promises.mkdir(path, { recursive: true, mode: directoryMode })
+      const created = await makeDirectories(path)
       // One that exists may be the work of a process that was killed before it synced: its entry is synced again.
       const last = await fs.promises.realpath(path)
       const first = created === undefined ? last : await fs.promises.realpath(created)
@@ -108,6 +108,30 @@ function openFile(path: string, flags: number): Promise<DiskFile> {
     })
   })
 }
+
+/**
+ * Returns the first directory that was missing. Not mkdir's own recursive mode: where a directory exists and says ENOENT of all
+ * that is made in it, as /proc does, that tries for ever.
+ */
+async function makeDirectories(path: string): Promise<string | undefined> {
+  try {
+    await fs.promises.mkdir(path, directoryMode)
+    return path
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && (await isDirectory(path))) return undefined
+    if (!isMissing(error) || dirname(path) === path) throw error
+  }
+  const first = await makeDirectories(dirname(path))
+  try {
+    await fs.promises.mkdir(path, directoryMode)
+  } catch (error) {
+    // Somebody else was quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !(await isDirectory(path))) throw error
+  }
+  return first ?? path
+}
+
+const isDirectory = async (path: string): Promise<boolean> => (await fs.promises.stat(path)).isDirectory()
 
 /** With `mayBeUnreadable`, a parent that this user must not open is left alone: it is somebody else's to keep. */
 async function syncEntryOf(path: string, options: { mayBeUnreadable: boolean }): Promise<void> {

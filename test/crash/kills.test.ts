@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,9 +11,12 @@ import { nameOf, payloadOf } from '../sim/workload/payload.js'
 import { BrokerProcess } from '../support/broker-process.js'
 
 const isLong = process.env.MILLRACE_LONG === '1'
-const seconds = isLong ? 30 : 4
+const endings = [
+  { how: 'kill', signal: 'SIGKILL', seconds: isLong ? 30 : 4 },
+  { how: 'stop', signal: 'SIGTERM', seconds: isLong ? 15 : 2 },
+] as const
 /** Also where everything is slow. */
-const KILLS_MIN = 3
+const ENDINGS_MIN = 3
 const PRODUCERS = 10
 const READERS = 10
 const PARTITIONS = 8
@@ -81,68 +84,92 @@ async function follow(
   return count
 }
 
-test(`ten producers and ten readers lose, repeat and reorder nothing through ${seconds} s of SIGKILLs`, {
-  timeout: 300_000,
-}, async () => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'millrace-kills-'))
-  // Small, so that segments roll and chunks seal between the kills.
-  const broker = new BrokerProcess({
-    dataDir,
-    flags: { 'wal-segment-bytes': '8MiB', 'wal-bytes-max': '128MiB', 'chunk-bytes': '256KiB' },
-  })
-  await broker.start()
-  const open = (): Client => connect(broker.url, { requestTimeoutMs: 60_000, backoffCapMs: 300 })
-  const clients = Array.from({ length: PRODUCERS + READERS }, open)
-  const history = new HistoryRecorder()
-  history.record({ type: 'topic', topicId: Work.name, name: Work.name, partitions: PARTITIONS })
-  try {
-    await (clients[0] as Client).ensureTopic(Work, { partitions: PARTITIONS })
-    let isOver = false
-    const reading = new AbortController()
-    const producers = clients
-      .slice(0, PRODUCERS)
-      .map((client, i) => produce(client, { name: `p${i}`, history, isOver: () => isOver }))
-    const readers = clients
-      .slice(PRODUCERS)
-      .map((client, i) => follow(client, { reader: `r${i}`, history, signal: reading.signal }))
-    const watched = Promise.all([...producers, ...readers])
-    const kills = await Promise.race([killAgainAndAgain(broker, history), watched.then(() => -1)])
-    isOver = true
-    const acknowledged = (await Promise.all(producers)).reduce((sum, count) => sum + count)
-    const stored = await readAll(clients[0] as Client, history)
-    await sleep(500)
-    reading.abort()
-    const seen = await Promise.all(readers)
-    console.log(
-      `kills ${kills}, acknowledged ${acknowledged}, stored ${stored}, seen by each reader ${Math.min(...seen)} to ${Math.max(...seen)}`,
-    )
-    expect(kills).toBeGreaterThanOrEqual(KILLS_MIN)
-    expect(acknowledged).toBeGreaterThan(isLong ? 1_000 : 300)
-    expect(checkHistory(history.events)).toEqual([])
-    // Every send was answered, so there is nothing else in the log.
-    expect(stored).toBe(acknowledged)
-    // Readers that had not reached the end when they were stopped would prove little.
-    for (const count of seen) expect(count).toBe(stored)
-  } finally {
-    await Promise.all(clients.map((client) => client.close({ drainMs: 0 })))
-    await broker.kill()
-    await rm(dataDir, { recursive: true })
-  }
-})
+test.each(endings)(
+  'ten producers and ten readers lose, repeat and reorder nothing through $seconds s of $signal',
+  {
+    timeout: 300_000,
+  },
+  async ({ how, seconds }) => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'millrace-kills-'))
+    // Small, so that segments roll and chunks seal between the kills.
+    const broker = new BrokerProcess({
+      dataDir,
+      flags: {
+        'wal-segment-bytes': '8MiB',
+        'wal-bytes-max': '128MiB',
+        'chunk-bytes': '256KiB',
+        // A stop comes to its end on a slow machine too.
+        'drain-ms': '2m',
+      },
+    })
+    await broker.start()
+    const open = (): Client => connect(broker.url, { requestTimeoutMs: 60_000, backoffCapMs: 300 })
+    const clients = Array.from({ length: PRODUCERS + READERS }, open)
+    const history = new HistoryRecorder()
+    history.record({ type: 'topic', topicId: Work.name, name: Work.name, partitions: PARTITIONS })
+    try {
+      await (clients[0] as Client).ensureTopic(Work, { partitions: PARTITIONS })
+      let isOver = false
+      const reading = new AbortController()
+      const producers = clients
+        .slice(0, PRODUCERS)
+        .map((client, i) => produce(client, { name: `p${i}`, history, isOver: () => isOver }))
+      const readers = clients
+        .slice(PRODUCERS)
+        .map((client, i) => follow(client, { reader: `r${i}`, history, signal: reading.signal }))
+      const watched = Promise.all([...producers, ...readers])
+      const ended = await Promise.race([
+        endAgainAndAgain(broker, { how, seconds, dataDir, history }),
+        watched.then(() => -1),
+      ])
+      isOver = true
+      const acknowledged = (await Promise.all(producers)).reduce((sum, count) => sum + count)
+      const stored = await readAll(clients[0] as Client, history)
+      await sleep(500)
+      reading.abort()
+      const seen = await Promise.all(readers)
+      console.log(
+        `${ended} times ${how}, acknowledged ${acknowledged}, stored ${stored}, seen by each reader ${Math.min(...seen)} to ${Math.max(...seen)}`,
+      )
+      expect(ended).toBeGreaterThanOrEqual(ENDINGS_MIN)
+      expect(acknowledged).toBeGreaterThan(isLong ? 1_000 : 300)
+      expect(checkHistory(history.events)).toEqual([])
+      // Every send was answered, so there is nothing else in the log.
+      expect(stored).toBe(acknowledged)
+      // Readers that had not reached the end when they were stopped would prove little.
+      for (const count of seen) expect(count).toBe(stored)
+    } finally {
+      await Promise.all(clients.map((client) => client.close({ drainMs: 0 })))
+      await broker.kill()
+      await rm(dataDir, { recursive: true })
+    }
+  },
+)
 
-async function killAgainAndAgain(broker: BrokerProcess, history: HistoryRecorder): Promise<number> {
+async function endAgainAndAgain(
+  broker: BrokerProcess,
+  {
+    how,
+    seconds,
+    dataDir,
+    history,
+  }: { how: 'kill' | 'stop'; seconds: number; dataDir: string; history: HistoryRecorder },
+): Promise<number> {
   const untilMs = performance.now() + seconds * 1000
-  let kills = 0
-  while (performance.now() < untilMs || kills < KILLS_MIN) {
+  let times = 0
+  while (performance.now() < untilMs || times < ENDINGS_MIN) {
     await sleep(600 + Math.random() * 900)
-    await broker.kill()
-    history.record({ type: 'brokerDown', how: 'kill' })
-    kills++
+    if (how === 'stop') {
+      expect(await broker.stop()).toBe(0)
+      expect(await readdir(dataDir)).toContain('clean-stop.json')
+    } else await broker.kill()
+    history.record({ type: 'brokerDown', how })
+    times++
     await sleep(Math.random() * 200)
     await broker.start()
     history.record({ type: 'brokerUp' })
   }
-  return kills
+  return times
 }
 
 /** The last word on the log; returns how many records it holds. */

@@ -210,6 +210,22 @@ describe('nodeDisk', () => {
     expect(sync.mock.calls).toEqual([[join(root, 'x', 'y')]])
   })
 
+  it.skipIf(process.platform !== 'linux')('says so where nothing can be made in a directory', async () => {
+    await expect(nodeDisk.makeDirectory('/proc/millrace/data')).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  it('makes no directory where a file is in the way', async () => {
+    await (await nodeDisk.open(join(root, 'f'), 'create')).close()
+    await expect(nodeDisk.makeDirectory(join(root, 'f'))).rejects.toMatchObject({ code: 'EEXIST' })
+    await expect(nodeDisk.makeDirectory(join(root, 'f', 'x'))).rejects.toMatchObject({ code: 'ENOTDIR' })
+  })
+
+  it('makes a directory that another one makes at the same time', async () => {
+    const path = join(root, 'x', 'y', 'z')
+    await Promise.all([1, 2, 3].map(() => nodeDisk.makeDirectory(path)))
+    expect(fs.statSync(path).isDirectory()).toBe(true)
+  })
+
   it('keeps data files and directories to their owner', async () => {
     await nodeDisk.makeDirectory(join(root, 'd'))
     await (await nodeDisk.open(join(root, 'd', 'a'), 'create')).close()
