@@ -1,5 +1,5 @@
 import { MillraceError } from '../../protocol/error-codes.js'
-import type { Clock, Timer } from '../platform/clock.js'
+import type { Clock } from '../platform/clock.js'
 import { DIRECTORY_ROW_BYTES } from '../wal/group.js'
 import type { CommittedGroup, Wal } from '../wal/wal.js'
 import { AppendCommand } from './append-command.js'
@@ -10,6 +10,7 @@ import type { Change, Decision } from './change.js'
 import type { ChangeLog } from './change-log.js'
 import { ackClaims, claim } from './claims.js'
 import { type Command, encodeCommand } from './commands.js'
+import { ProofTimer } from './proof-timer.js'
 import { type AppendAck, ackOf } from './sequencer.js'
 import type { UnitResult, WriteUnit } from './write-unit.js'
 
@@ -73,7 +74,8 @@ export class GroupCommit {
   /** The last group is written: nothing comes behind it, whoever still has something to tell. */
   #isOver = false
   readonly #holds = new Set<string>()
-  #proofTimer: Timer | undefined
+  /** After a short quiet time an empty group proves the last one, so that damage to it is told from a torn write. */
+  readonly #proofTimer: ProofTimer
   #proofDue = false
   #lastWasProof = false
   #bytesPerMs = 512 * 1024
@@ -85,6 +87,14 @@ export class GroupCommit {
     this.#options = options
     this.#appends = new AppendCut(options)
     this.#time = new BrokerTime(options.clock, options.state.time)
+    this.#proofTimer = new ProofTimer({
+      clock: options.clock,
+      idleMs: options.proofIdleMs,
+      onDue: () => {
+        this.#proofDue = true
+        this.kick()
+      },
+    })
   }
 
   /** Broker time, milliseconds. */
@@ -136,7 +146,7 @@ export class GroupCommit {
     let group: Group | undefined
     let before: { group: Group; applied: AppliedGroup } | undefined
     try {
-      for (group = this.#cut(); group !== undefined; group = this.#cut()) {
+      for (group = this.#cut(); group !== undefined; group = this.#cutMore()) {
         const startedMs = performance.now()
         const cut = group
         let applied: AppliedGroup | undefined
@@ -176,6 +186,11 @@ export class GroupCommit {
     )
   }
 
+  /** A lone group has its answer at once: nothing is made ready for a next one that does not come. */
+  #cutMore(): Group | undefined {
+    return this.#hasWork() ? this.#cut() : undefined
+  }
+
   #cut(): Group | undefined {
     if (this.#failed !== undefined || this.#isOver) return undefined
     const group: Group = {
@@ -199,7 +214,7 @@ export class GroupCommit {
     if (isProof && !this.#proofDue) return undefined
     this.#proofDue = false
     this.#lastWasProof = isProof
-    this.#cancelProof()
+    this.#proofTimer.disarm()
     return group
   }
 
@@ -319,24 +334,9 @@ export class GroupCommit {
     this.#bytesPerMs += (bytes / ms - this.#bytesPerMs) / 16
   }
 
-  /** After a short quiet time an empty group proves the last one, so that damage to it is told from a torn write. */
   #armProof(): void {
     if (this.#lastWasProof || this.#failed !== undefined || this.#options.state.applied.sequence === 0) return
-    // Set with the first look after the group: looks that write nothing do not put it off.
-    this.#proofTimer ??= this.#options.clock.setTimer(
-      () => {
-        this.#proofTimer = undefined
-        this.#proofDue = true
-        this.kick()
-      },
-      this.#options.proofIdleMs,
-      { unref: true },
-    )
-  }
-
-  #cancelProof(): void {
-    this.#proofTimer?.cancel()
-    this.#proofTimer = undefined
+    this.#proofTimer.arm()
   }
 
   /** For whoever of the group has no answer yet: what was written of it only the next start finds out. */
@@ -350,7 +350,7 @@ export class GroupCommit {
   #fail(error: unknown): void {
     if (this.#failed !== undefined) return
     this.#failed = new MillraceError('STORAGE_FAILED', { outcome: 'notWritten', cause: error })
-    this.#cancelProof()
+    this.#proofTimer.stop()
     for (const { reject } of this.#changes.splice(0)) reject(this.#failed)
     this.#options.queue.stop(this.#failed)
     if (!this.#running) for (const resolve of this.#whenIdle.splice(0)) resolve()
@@ -375,7 +375,7 @@ export class GroupCommit {
         await this.#idle()
       }
       this.#isOver = true
-      this.#cancelProof()
+      this.#proofTimer.stop()
     }
   }
 

@@ -82,7 +82,33 @@ describe('broker time', () => {
   })
 })
 
+test('what came while a group was written is on its way to the disk before that group is acknowledged', async () => {
+  const stall = simulated.stall('walBeforeWrite')
+  const writes = () => simulated.failpoints.hits('walBeforeWrite')
+  const first = send('a')
+  await stall.held()
+  const begun = writes()
+  const second = send('b')
+  stall.release()
+  await first
+  expect(writes()).toBe(begun + 1)
+  await second
+  expect(writes()).toBe(begun + 1)
+})
+
 describe('a quiet time', () => {
+  test('is not between groups that keep coming: each proves the one before it', async () => {
+    await send('first')
+    const groups = simulated.counter('walGroups')
+    for (let i = 0; i < 10; i++) {
+      await simulated.clock.advanceAndSettle(15)
+      await send('next')
+    }
+    expect(simulated.counter('walGroups')).toBe(groups + 10)
+    await simulated.clock.advanceAndSettle(20)
+    await until(() => simulated.counter('walGroups') === groups + 11)
+  })
+
   test('is followed by one group that proves the last, even while duplicates keep coming', async () => {
     const producer = await shard.initProducer({ requestId: someRequestId(), name: null })
     const batch = textBatch(['once'], { topicId, ...producer })
