@@ -6,7 +6,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Encoding } from '../../protocol/encodings.js'
 import type { Wire, WireHeaders } from '../../protocol/record.js'
-import { checkedDedupId, type Encodings, type IncomingRecord, readTimestamp } from './incoming-record.js'
+import {
+  checkedDedupId,
+  type Encodings,
+  type IncomingRecord,
+  readTimestamp,
+  refuseInexact,
+} from './incoming-record.js'
 import { badRequest, printable } from './shape.js'
 import { bytesMarkedIn, wireOfBytes, wireOfJson, wireOfText } from './wire-codec.js'
 
@@ -104,11 +110,11 @@ function recordOf(
 const isJsonType = (type: string): boolean => type === 'application/json' || type.endsWith('+json')
 
 function packedJson(bytes: Buffer): Wire {
-  return wireOfJson(
-    JSON.parse(wireOfBytes(bytes, 'json', 'the event: data') as string),
-    'msgpack',
-    'the event: data',
-  )
+  const what = 'the event: data'
+  const text = wireOfBytes(bytes, 'json', what) as string | null
+  if (text === null) return null
+  refuseInexact(text)
+  return wireOfJson(JSON.parse(text), 'msgpack', what)
 }
 
 function decodedBase64(given: unknown, name: string): Uint8Array {

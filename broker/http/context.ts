@@ -2,6 +2,7 @@ import type { TopicId } from '../../protocol/ids.js'
 import type { GroupsFace } from '../groups/groups-face.js'
 import type { Logger } from '../log.js'
 import type { Clock } from '../platform/clock.js'
+import type { Failpoints } from '../platform/failpoints.js'
 import type { Metrics } from '../platform/metrics.js'
 import type { Random } from '../platform/random.js'
 import type { PartitionSize } from '../shard/partition-sizes.js'
@@ -30,6 +31,8 @@ export interface Backend {
   /** Of every partition of a topic, in their order; undefined when there is no such topic. */
   partitionSizes(topicId: TopicId): readonly PartitionSize[] | undefined
   readonly sealed: Pick<SealedChunks, 'list' | 'startingAt' | 'find' | 'open'>
+  /** A simulation alone gives them. */
+  readonly failpoints?: Failpoints | undefined
 }
 
 /** What a route sees of the broker. */

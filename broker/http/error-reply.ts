@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply } from 'fastify'
 import { ERROR_CODES, type ErrorCode, MillraceError } from '../../protocol/error-codes.js'
-import { bool, choice, object, optional, text, uint } from './shape.js'
+import { anyObject, bool, choice, object, optional, text, uint } from './shape.js'
 
 /** The body of every answer that says what went wrong. */
 export const errorBody = object(
@@ -15,7 +15,7 @@ export const errorBody = object(
       ),
       retryAfterMs: optional(uint({ about: 'Milliseconds after which a retry is worth it.' })),
       details: optional(
-        object({}, 'Facts of this error, for example `startOffset` and `endOffset` of OFFSET_OUT_OF_RANGE.'),
+        anyObject('Facts of this error, for example `startOffset` and `endOffset` of OFFSET_OUT_OF_RANGE.'),
       ),
       requestId: text({ charsMax: 64, about: 'As in the header `X-Request-Id`.' }),
     }),

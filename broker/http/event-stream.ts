@@ -1,5 +1,6 @@
 import { MillraceError } from '../../protocol/error-codes.js'
 import type { Clock } from '../platform/clock.js'
+import type { Failpoints } from '../platform/failpoints.js'
 import type { ShardFace, TopicInfo } from '../shard/shard-face.js'
 import { errorAnswer } from './error-reply.js'
 import { eventId } from './event-id.js'
@@ -13,6 +14,7 @@ export interface EventStreamOptions {
   readonly pages: PageReader
   readonly clock: Clock
   readonly requestId: string
+  readonly failpoints?: Failpoints | undefined
   /** The client is gone, or the broker drains. */
   readonly signal: AbortSignal
 }
@@ -93,12 +95,13 @@ export class EventStream {
     this.#positions.set(partition, page.nextOffset)
   }
 
-  #eventsOf(partition: number, { records, offsets }: Page): string {
-    const { topicId } = this.#options.topic
+  #eventsOf(partition: number, { records, offsets, nextOffset }: Page): string {
+    const { topic, failpoints } = this.#options
+    const isHasty = failpoints?.planted === 'eventIdNamesPageEnd'
     let events = ''
     for (const [index, record] of records.entries()) {
-      this.#positions.set(partition, (offsets[index] as number) + 1)
-      events += `id: ${eventId(topicId, this.#positions.values())}\ndata: ${record}\n\n`
+      this.#positions.set(partition, isHasty ? nextOffset : (offsets[index] as number) + 1)
+      events += `id: ${eventId(topic.topicId, this.#positions.values())}\ndata: ${record}\n\n`
     }
     return events
   }

@@ -1,4 +1,6 @@
 import type { Encoding } from '../../protocol/encodings.js'
+import { MillraceError } from '../../protocol/error-codes.js'
+import { inexactNumberIn } from '../../protocol/json-numbers.js'
 import { HARD_LIMITS } from '../../protocol/limits.js'
 import type { Wire, WireHeaders } from '../../protocol/record.js'
 import { anything, badRequest, object, optional, printable, type Shape, text, uint } from './shape.js'
@@ -94,6 +96,15 @@ export function checkedDedupId(dedupId: string | undefined, name: string): strin
   const { dedupIdCharsMax } = HARD_LIMITS
   if (dedupId.length > 0 && dedupId.length <= dedupIdCharsMax && isWellFormed(dedupId)) return dedupId
   throw badRequest(`${name}: a dedupId is a text of 1 to ${dedupIdCharsMax} characters`)
+}
+
+/** Refuses JSON that reading would round. Throws ENCODING_MISMATCH. */
+export function refuseInexact(text: string): void {
+  const digits = inexactNumberIn(text)
+  if (digits === undefined) return
+  throw new MillraceError('ENCODING_MISMATCH', {
+    message: `${digits} cannot be read exactly: a double has no such number; send text, or {"int64": "..."} to a topic of MessagePack`,
+  })
 }
 
 /** For the OpenAPI document: one record, or several. */

@@ -9,6 +9,7 @@ export function openApiDocument(routes: readonly Route[], { version }: { version
     const path = templateOf(route.path)
     paths[path] ??= {}
     paths[path][route.method.toLowerCase()] = operationOf(route)
+    if (route.isOpen || route.hasHead) paths[path].head = operationOf(headOf(route))
   }
   return {
     openapi: '3.1.0',
@@ -23,11 +24,19 @@ export function openApiDocument(routes: readonly Route[], { version }: { version
   }
 }
 
+/** The same without bodies, and so without ranges of them. */
+function headOf(route: Route): Route {
+  const answers = Object.entries(route.answers)
+    .filter(([status]) => status !== '206')
+    .map(([status, { content: _, ...answer }]) => [status, answer])
+  return { ...route, id: `${route.id}Head`, answers: Object.fromEntries(answers) as Route['answers'] }
+}
+
 /** `/v1/topics/:topic` as `/v1/topics/{topic}`. */
 export const templateOf = (path: string): string => path.replace(/:(\w+)/g, '{$1}').replace('*', '{path}')
 
 function operationOf(route: Route): object {
-  const { id, summary, about, params = {}, query = {}, isMutation, hasOwnRetries, body } = route
+  const { id, summary, about, params = {}, query = {}, requestHeaders = {}, body } = route
   return {
     operationId: id,
     summary,
@@ -35,18 +44,24 @@ function operationOf(route: Route): object {
     parameters: [
       ...parametersIn('path', params),
       ...parametersIn('query', query),
-      ...(isMutation && !hasOwnRetries ? [IDEMPOTENCY_KEY] : []),
+      ...Object.entries(requestHeaders).map(([name, description]) => headerParameter(name, description)),
+      ...(route.isMutation && !route.hasOwnRetries ? [IDEMPOTENCY_KEY] : []),
     ],
     ...(body === undefined ? {} : { requestBody: requestBodyOf(body) }),
     responses: responsesOf(route),
   }
 }
 
-const IDEMPOTENCY_KEY = {
-  name: 'Idempotency-Key',
+const headerParameter = (name: string, description: string) => ({
+  name,
   in: 'header',
   required: false,
-  description: 'The same key on a repeated request gets the first answer.',
+  description,
+  schema: { type: 'string' },
+})
+
+const IDEMPOTENCY_KEY = {
+  ...headerParameter('Idempotency-Key', 'The same key on a repeated request gets the first answer.'),
   schema: { type: 'string', minLength: 1, maxLength: 256 },
 }
 

@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { MillraceError } from '../../protocol/error-codes.js'
-import { inexactNumberIn } from '../../protocol/json-numbers.js'
 import type { WireHeaders } from '../../protocol/record.js'
 import { bodyText, parsedJson } from './body.js'
 import { isBinaryEvent, recordOfBinaryEvent, recordOfStructuredEvent } from './cloud-events.js'
@@ -12,6 +11,7 @@ import {
   jsonRecords,
   recordName,
   recordOfJson,
+  refuseInexact,
 } from './incoming-record.js'
 import { unsupportedType } from './media-type.js'
 import { recordsOfMsgpack } from './msgpack-records.js'
@@ -138,14 +138,6 @@ function refuseTooMany(count: number): void {
     throw new MillraceError('BATCH_TOO_LARGE', {
       message: `a request brings at most ${RECORDS_PER_REQUEST_MAX} records`,
     })
-}
-
-function refuseInexact(text: string): void {
-  const digits = inexactNumberIn(text)
-  if (digits === undefined) return
-  throw new MillraceError('ENCODING_MISMATCH', {
-    message: `${digits} cannot be read exactly: a double has no such number; send text, or {"int64": "..."} to a topic of MessagePack`,
-  })
 }
 
 const HEADER_PREFIX = 'millrace-header-'

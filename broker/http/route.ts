@@ -56,6 +56,8 @@ interface RouteDescription<P extends Fields, Q extends Fields> {
   readonly hasHead?: boolean
   readonly params?: P
   readonly query?: Q
+  /** Headers of the request that mean something here, and what they say. */
+  readonly requestHeaders?: Readonly<Record<string, string>>
   readonly answers: Readonly<Record<number, Answer>>
   /** Beside those that any request may meet. */
   readonly errors?: readonly ErrorCode[]

@@ -119,6 +119,16 @@ export const isoTime = (about?: string): Shape<string> =>
     (value) => typeof value === 'string',
   )
 
+/** A time that a client has chosen: milliseconds since 1970 where no calendar has it. */
+export function anyTime(about?: string): Shape<string | number> {
+  const forms = { anyOf: [isoTime().schema, { type: 'integer' }] }
+  return shape(
+    described(forms, about),
+    'a time',
+    (value) => typeof value === 'string' || Number.isSafeInteger(value),
+  )
+}
+
 export function choice<const T extends string>(options: readonly T[], about?: string): Shape<T> {
   return shape(described({ type: 'string', enum: options }, about), `one of ${options.join(', ')}`, (value) =>
     (options as readonly unknown[]).includes(value),
@@ -128,6 +138,14 @@ export function choice<const T extends string>(options: readonly T[], about?: st
 /** Any JSON value. */
 export const anything = (about?: string): Shape<unknown> =>
   shape(described({}, about), 'any value', (value) => value !== undefined)
+
+/** An object of whatever fields. */
+export const anyObject = (about?: string): Shape<object> =>
+  shape(
+    described({ type: 'object' }, about),
+    'an object',
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  )
 
 export function list<T>(of: Shape<T>, { max, about }: { max?: number; about?: string } = {}): Shape<T[]> {
   const most = max === undefined ? '' : ` of at most ${max}`

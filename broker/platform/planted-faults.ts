@@ -40,6 +40,26 @@ export const plantedFaultNames = [
   'streamClosedNotPersisted',
   /** Below the URL of a chunk that is gone stands the oldest one that is there. */
   'chunkUrlServesAnother',
+  /** An event's id says where its page ends: whoever comes back with it misses what was behind the event. */
+  'eventIdNamesPageEnd',
+  /** The event behind a stream's data says where that begins: whoever comes back with it gets the data again. */
+  'controlBehindItsData',
+  /** After a start a fork that the log created leaves its source one record further on. */
+  'forkPointMovedAtReplay',
+  /** A stream is read for its forks past the place at which they leave it. */
+  'sourceReadPastFork',
+  /** A producer's batch is taken whatever is missing before it, and what was missing when it comes. */
+  'sequenceUnchecked',
+  /** The first batches of a producer's new epoch are answered as those of the old one were. */
+  'oldEpochAnswered',
+  /** Of an atomic write that is replayed only the first batch is there. */
+  'unitTornAtReplay',
+  /** Acks are in memory, and in the manifest later on. */
+  'cursorNotPersisted',
+  /** A deletion is answered, and nothing is deleted. */
+  'deletionNotDone',
+  /** A start that finds a torn tail does not come to its end. */
+  'tornTailHangsStart',
 ] as const
 
 export type PlantedFault = (typeof plantedFaultNames)[number]

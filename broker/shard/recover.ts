@@ -64,6 +64,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const strays = await strayChunks(disk, layout, state)
   await removeCleanStop(disk, layout)
   if (scan.tornTail !== undefined) await keepBroken(disk, scan.tornTail)
+  if (scan.tornTail !== undefined && planted === 'tornTailHangsStart') await new Promise(() => {})
 
   const walOptions = walOptionsOf(options, identity, state.shardEpoch + 1)
   const end = scan.end ?? replayed.noWal()

@@ -11,6 +11,7 @@ import type { DirectoryRow } from '../wal/group.js'
 import type { ScannedGroup } from '../wal/scan.js'
 import { segmentFileName } from '../wal/segment.js'
 import { applyAppend, applyCommand, beginGroup } from './apply.js'
+import type { StreamCreated } from './command-codec/streams.js'
 import { type Command, decodeCommand, OPCODE } from './commands.js'
 import type { PartitionState, ShardState } from './state.js'
 
@@ -25,12 +26,19 @@ export function replayGroup(state: ShardState, group: ScannedGroup, planted?: Pl
     )
   }
   if (isNew) beginGroup(state, header.time)
+  let unit = -1
   for (const row of group.rows) {
     try {
-      if (row.opcode === OPCODE.append) replayAppend(state, group, row, { isNew, planted })
-      else if (isNew) {
+      if (row.opcode === OPCODE.append) {
+        const isTorn = planted === 'unitTornAtReplay' && isNew && row.record === unit
+        unit = row.record
+        if (!isTorn) replayAppend(state, group, row, { isNew, planted })
+      } else if (isNew) {
         const body = group.bytes.subarray(row.byteStart, row.byteStart + row.byteLength)
-        applyCommand(state, withPlanted(decodeCommand(row.opcode, body), planted), header.time)
+        const command = decodeCommand(row.opcode, body)
+        applyCommand(state, withPlanted(command, planted), header.time)
+        if (planted === 'forkPointMovedAtReplay' && command.type === 'streamCreated')
+          moveForkPoint(state, command)
       }
     } catch (error) {
       if (error instanceof WalCorruption) throw error
@@ -45,9 +53,16 @@ export function replayGroup(state: ShardState, group: ScannedGroup, planted?: Pl
 
 /** What is left of a command when a planted fault has kept a part of it out of the WAL. */
 function withPlanted(command: Command, planted: PlantedFault | undefined): Command {
+  if (planted === 'cursorNotPersisted' && command.type === 'cursorsMoved') return { ...command, moves: [] }
   if (command.type !== 'streamMoved') return command
   if (planted === 'streamProducerApartFromData') return { ...command, producer: null }
   return planted === 'streamClosedNotPersisted' ? { ...command, closes: false } : command
+}
+
+function moveForkPoint(state: ShardState, { topicId, fork }: StreamCreated): void {
+  const stream = state.topics.get(topicId)?.stream
+  if (stream !== undefined && fork !== null)
+    stream.row = { ...stream.row, fork: { ...fork, endOffset: fork.endOffset + 1 } }
 }
 
 function replayAppend(

@@ -2,6 +2,7 @@ import { MillraceError } from '../../protocol/error-codes.js'
 import { hexFromBytes, type RequestId, type TopicId } from '../../protocol/ids.js'
 import type { ForkPoint } from '../manifest/rows.js'
 import type { Clock, Timer } from '../platform/clock.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import type { Random } from '../platform/random.js'
 import type { Change } from './change.js'
 import type { ShardState, TopicState } from './state.js'
@@ -21,6 +22,7 @@ export interface ShardStreamsOptions {
   /** Broker time, milliseconds. */
   readonly time: () => number
   readonly warn: (message: string, error: unknown) => void
+  readonly planted?: PlantedFault | undefined
 }
 
 const ROUND_MS = 1_000
@@ -53,7 +55,11 @@ export class ShardStreams implements StreamsFace {
   }
 
   segments(topicId: TopicId): readonly StreamSegment[] {
-    return segmentsOf(topicId, (at) => this.#options.state.topics.get(at)?.stream?.row.fork ?? null)
+    const { state, planted } = this.#options
+    const segments = segmentsOf(topicId, (at) => state.topics.get(at)?.stream?.row.fork ?? null)
+    if (planted !== 'sourceReadPastFork') return segments
+    const endOf = (at: TopicId): number => state.partition(at, 0)?.endOffset ?? 0
+    return segments.map((one) => (one.topicId === topicId ? one : { ...one, to: endOf(one.topicId) }))
   }
 
   accessed(topicId: TopicId): void {
@@ -80,6 +86,7 @@ export class ShardStreams implements StreamsFace {
     const { name, requestId, hasRecords, closed } = args
     await this.#clear(name)
     const source = args.fork === null ? undefined : this.named(args.fork.sourceName)
+    if (source !== undefined) args.fork?.refuseOther?.(source)
     const asked = withInherited(args, source)
     const found = state.topicsByName.get(name)
     // One that is going is decided on behind its deletion.

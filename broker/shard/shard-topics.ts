@@ -6,6 +6,7 @@ import {
   type TopicOptions,
 } from '../../protocol/topic-options.js'
 import type { Metrics } from '../platform/metrics.js'
+import type { PlantedFault } from '../platform/planted-faults.js'
 import type { Random } from '../platform/random.js'
 import { CHANGES_TOPIC } from './change-events.js'
 import type { Command } from './commands.js'
@@ -27,6 +28,7 @@ export interface ShardTopicsOptions {
     readonly changesBytesMax: number
   }
   readonly submit: <T>(change: Change<T>) => Promise<T>
+  readonly planted?: PlantedFault | undefined
 }
 
 /** The topics of a shard: what there is, and the changes that requests make. */
@@ -82,10 +84,10 @@ export class ShardTopics {
   }
 
   async deleteBefore(args: DeleteBeforeArgs): Promise<RecordsDeleted> {
-    const { state, metrics, submit } = this.#options
+    const { state, metrics, submit, planted } = this.#options
     const { topicId, partition } = args
     const before = state.partition(topicId, partition)?.startOffset ?? 0
-    const deleted = await submit(deleteBeforeChange(state, args))
+    const deleted = await submit(deleteBeforeChange(state, args, planted))
     // A retry gets the first answer, and deletes nothing.
     if (deleted.startOffset > before) {
       const topic = state.topics.get(topicId)?.row.name ?? topicId

@@ -80,7 +80,7 @@ export class Shard {
   #closing: Promise<void> | undefined
 
   private constructor(options: ShardOptions, layout: Layout, recovered: Recovered, slabs: SlabPool) {
-    const { disk, clock, failpoints, metrics, limits } = options
+    const { disk, clock, random, failpoints, metrics, limits } = options
     const { state, wal, manifest } = recovered
     this.report = recovered.report
     this.#options = options
@@ -178,7 +178,7 @@ export class Shard {
     })
     const submit = <T>(change: Change<T>): Promise<T> => this.#commit.submit(change)
     this.groups = new ShardGroups({ state, submit, limits, metrics, planted: failpoints.planted })
-    this.topics = new ShardTopics({ state, random: options.random, metrics, limits, submit })
+    this.topics = new ShardTopics({ state, random, metrics, limits, submit, planted: failpoints.planted })
     this.#housekeeping = new Housekeeping({
       state,
       disk,

@@ -10,7 +10,11 @@ import type { PartitionState, ShardState, TopicState } from './state.js'
 import type { DeleteBeforeArgs, RecordsDeleted } from './topic-requests.js'
 
 /** Deletes everything below an offset. Throws UNKNOWN_TOPIC, UNKNOWN_PARTITION, TOPIC_READ_ONLY, OFFSET_OUT_OF_RANGE. */
-export function deleteBeforeChange(state: ShardState, deletion: DeleteBeforeArgs): Change<RecordsDeleted> {
+export function deleteBeforeChange(
+  state: ShardState,
+  deletion: DeleteBeforeArgs,
+  planted?: PlantedFault,
+): Change<RecordsDeleted> {
   return {
     decide({ claimed }) {
       const { topicId, requestId } = deletion
@@ -32,7 +36,8 @@ export function deleteBeforeChange(state: ShardState, deletion: DeleteBeforeArgs
           details: { startOffset: start, endOffset },
         })
       }
-      if (startOffset <= start) return { commands: [], result: { startOffset: start, records: 0, bytes: 0 } }
+      if (startOffset <= start || planted === 'deletionNotDone')
+        return { commands: [], result: { startOffset: start, records: 0, bytes: 0 } }
       const { records, bytes } = freedBy(partition, startOffset)
       return {
         commands: [startMove(partition, { startOffset, reason: 'deleteBefore', requestId })],

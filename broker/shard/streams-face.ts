@@ -49,6 +49,8 @@ export interface CreateStreamArgs {
     readonly sourceName: string
     readonly offset: number | null
     readonly subOffset: number
+    /** Throws where the stream that has the source's name now is not the one that is meant. */
+    readonly refuseOther?: (source: StreamInfo) => void
   } | null
   /** Whether it begins with records: until `open` has written them nobody sees the stream. */
   readonly hasRecords: boolean

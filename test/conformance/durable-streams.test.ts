@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runConformanceTests } from '@durable-streams/server-conformance-tests'
-import { afterAll, beforeAll, describe, expect, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, type RunnerTestSuite, vi } from 'vitest'
 import { BrokerProcess } from '../support/broker-process.js'
 import { until } from '../support/until.js'
 import { askStream, asProducer } from './stream-http.js'
@@ -24,7 +24,7 @@ beforeAll(async () => {
   await broker.start()
   config.baseUrl = broker.url.replace('ws:', 'http:')
   await killed()
-}, 120_000)
+}, 300_000)
 
 /** What the suite asks has recovered from a SIGKILL in the middle of a producer's load. */
 async function killed(): Promise<void> {
@@ -65,3 +65,13 @@ afterAll(async () => {
  * fails every time.
  */
 describe.concurrent('Durable Streams', { retry: 4 }, () => runConformanceTests(config))
+
+it('the suite is run whole: all 332 tests that are required, and only the 6 about subscriptions are skipped', ({
+  task,
+}) => {
+  const modes = modesIn(task.file.tasks.filter((each) => each !== task))
+  expect(modes.sort()).toEqual([...Array(332).fill('run'), ...Array(6).fill('skip')])
+})
+
+const modesIn = (tasks: RunnerTestSuite['tasks']): string[] =>
+  tasks.flatMap((task) => (task.type === 'suite' ? modesIn(task.tasks) : [task.mode]))

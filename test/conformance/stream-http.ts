@@ -33,4 +33,4 @@ export const asProducer = (id: string, { epoch, seq }: { epoch: number; seq: num
 })
 
 /** The record's offset in a token. */
-export const offsetIn = (token: string | null): number => Number(token?.split('_')[1])
+export const offsetIn = (token: string | null): number => Number(token?.split('_')[0])

@@ -25,6 +25,10 @@ const appendRecords = rawRoute({
       uint({ about: 'Written only if the first record gets this offset; for records of one partition.' }),
     ),
   },
+  requestHeaders: {
+    'Millrace-Header-NAME': 'A header of a record whose value is the body: one for each NAME.',
+    'ce-specversion': '`1.0`: a CloudEvent in binary mode; its other attributes are in headers `ce-NAME`.',
+  },
   isMutation: true,
   body: { raw: RECORD_FORMS },
   answers: {

@@ -8,8 +8,8 @@ import type { HttpContext } from '../context.js'
 import { timeAsText } from '../record-text.js'
 import { type Answer, type Route, route } from '../route.js'
 import { choice, isoTime, list, nullable, object, optional, text, uint } from '../shape.js'
-import { partitionNumber, topicName, topicNamed } from './names.js'
-import { recordFields } from './read-records.js'
+import { meantTopicId, partitionNumber, topicName, topicNamed } from './names.js'
+import { readableRecordFields } from './readable-record.js'
 
 const DEFAULT_CHUNKS = 100
 
@@ -33,6 +33,7 @@ const listChunks = route({
   about: 'Records behind `sealedEnd` are in no chunk yet.',
   params: { topic: topicName, partition: partitionNumber },
   query: {
+    topicId: meantTopicId,
     offset: optional(uint({ about: 'Begin with the chunk that holds it; default with the first.' })),
     limit: optional(uint({ min: 1, max: 1_000, about: `Default ${DEFAULT_CHUNKS}.` })),
   },
@@ -54,7 +55,7 @@ const listChunks = route({
   },
   errors: ['ILLEGAL_TOPIC_NAME', 'UNKNOWN_TOPIC', 'UNKNOWN_PARTITION'],
   handle(context, { params, query }, reply) {
-    const { topicId } = topicNamed(context, params.topic)
+    const { topicId } = topicNamed(context, params.topic, query.topicId)
     const { partition } = params
     const { offset = 0, limit = DEFAULT_CHUNKS } = query
     const { chunks, hasMore, startOffset, sealedEnd, durableEnd } = context.backend.sealed.list({
@@ -97,8 +98,8 @@ const headers = {
 }
 const content: Answer['content'] = {
   [CHUNK_TYPES.native]: undefined,
-  [CHUNK_TYPES.ndjson]: object(recordFields),
-  [CHUNK_TYPES.json]: list(object(recordFields)),
+  [CHUNK_TYPES.ndjson]: object(readableRecordFields),
+  [CHUNK_TYPES.json]: list(object(readableRecordFields)),
 }
 
 const getChunk = route({
@@ -112,6 +113,13 @@ const getChunk = route({
   hasHead: true,
   params: { topicId: topicIdParameter, partition: partitionNumber, chunk: chunkParameter },
   query: { format: optional(choice(CHUNK_FORMATS, 'Default native.')) },
+  requestHeaders: {
+    'If-None-Match': 'Entity tags that the client has: 304 where one is that of these bytes.',
+    'If-Modified-Since': 'Looked at where there is no If-None-Match.',
+    Range: 'One range of bytes, of the native form.',
+    'If-Range': 'Entity tag or time of the bytes that a range is wanted of.',
+    'Accept-Encoding': '`gzip`, or not.',
+  },
   answers: {
     200: { about: 'The chunk.', headers, content },
     206: {

@@ -4,22 +4,19 @@ import { letterWriter } from '../letter-text.js'
 import { jsonRoute, type Route, route } from '../route.js'
 import { isoTime, list, nullable, object, optional, text, uint } from '../shape.js'
 import { groupName, topicName, topicNamed } from './names.js'
-import { recordFields } from './read-records.js'
+import { readableRecordFields } from './readable-record.js'
 
 const path = '/v1/groups/:group/topics/:topic/dead-letters'
 const params = { group: groupName, topic: topicName }
 const name = text({ charsMax: HARD_LIMITS.topicNameCharsMax })
 
 const letterFields = {
-  ...recordFields,
+  ...readableRecordFields,
   reason: text({ charsMax: HARD_LIMITS.reasonCharsMax, about: 'What the last failure said.' }),
   count: uint({ about: 'How often it was delivered or tried, over replays too.' }),
   origin: object({ topic: name, partition: uint(), offset: uint() }, 'Where the record was first.'),
   group: name,
   time: isoTime('When it was given up.'),
-  error: optional(
-    object({ code: text({ charsMax: 64 }), message: text({ charsMax: 65_536 }) }, 'Why it cannot be read.'),
-  ),
 }
 
 const listLetters = route({

@@ -23,6 +23,9 @@ const answers: Record<number, Answer> = {
     content: { [TYPE]: undefined },
   },
 }
+const requestHeaders = {
+  'Last-Event-ID': 'The id of the last event that was seen: the stream goes on behind it.',
+}
 const about =
   'A client that comes back with `Last-Event-ID`, as EventSource does by itself, goes on where it was: nothing is missed and nothing ' +
   'comes twice. If what it would go on with was deleted, or the topic was made anew, the answer is OFFSET_OUT_OF_RANGE.'
@@ -37,6 +40,7 @@ const partitionEvents = route({
   query: {
     offset: optional({ ...offsetParameter, schema: { ...offsetParameter.schema, default: 'latest' } }),
   },
+  requestHeaders,
   answers,
   errors: [
     'ILLEGAL_TOPIC_NAME',
@@ -63,6 +67,7 @@ const topicEvents = route({
   about: `${about} Records keep their order within a partition. Topics of at most ${PARTITIONS_MAX} partitions are served.`,
   params: { topic: topicName },
   query: { from: optional(choice(['earliest', 'latest'], 'Default latest.')) },
+  requestHeaders,
   answers,
   errors: [
     'ILLEGAL_TOPIC_NAME',
@@ -113,6 +118,7 @@ function send(context: HttpContext, reply: FastifyReply, followed: Followed): Fa
     pages,
     clock,
     requestId: reply.request.id,
+    failpoints: backend.failpoints,
     signal: gone.signal,
   })
   return reply

@@ -33,6 +33,8 @@ const claimJobs = jsonRoute({
     'the start of the topic; its first worker decides on `leaseMs` and `maxDeliveries`. Any process may settle a job that has its token.',
   params,
   isMutation: true,
+  // Jobs whose answer was lost come back when their leases end.
+  hasOwnRetries: true,
   body: {
     json: object({
       topic: text({ charsMax: 1024 }),

@@ -1,8 +1,10 @@
 import { MillraceError } from '../../../protocol/error-codes.js'
+import type { TopicId } from '../../../protocol/ids.js'
 import { HARD_LIMITS, illegalGroupName, TOPIC_NAME_PATTERN } from '../../../protocol/limits.js'
 import type { TopicInfo } from '../../shard/shard-face.js'
+import { topicIdParameter } from '../chunks/chunk-name.js'
 import type { HttpContext } from '../context.js'
-import { printable, type Shape, text, uint } from '../shape.js'
+import { optional, printable, type Shape, text, uint } from '../shape.js'
 
 const TEXT = text({ charsMax: 1024 })
 
@@ -42,10 +44,23 @@ export const groupName: Shape<string> = {
 
 export const partitionNumber = uint({ max: HARD_LIMITS.uint32Max, about: 'Counted from 0.' })
 
-/** Throws UNKNOWN_TOPIC. */
-export function topicNamed({ backend }: HttpContext, name: string): TopicInfo {
+/** Says which of the topics that ever had the name is meant: offsets of one are no offsets of another. */
+export const meantTopicId = optional({
+  ...topicIdParameter,
+  schema: {
+    ...topicIdParameter.schema,
+    description: 'Of an answer: where the name is that of another topic by now, the answer is UNKNOWN_TOPIC.',
+  },
+})
+
+/** With an id only that one. Throws UNKNOWN_TOPIC. */
+export function topicNamed({ backend }: HttpContext, name: string, topicId?: TopicId): TopicInfo {
   const topic = backend.shard.topicNamed(name)
   if (topic === undefined)
     throw new MillraceError('UNKNOWN_TOPIC', { message: `there is no topic "${name}"` })
+  if (topicId !== undefined && topic.topicId !== topicId)
+    throw new MillraceError('UNKNOWN_TOPIC', {
+      message: `there is no topic "${name}" of id ${topicId}`,
+    })
   return topic
 }

@@ -34,7 +34,14 @@ const findOffset = route({
   answers: {
     200: {
       about: 'The offset; the end where nothing was appended since.',
-      content: { 'application/json': object({ offset: uint(), startOffset: uint(), endOffset: uint() }) },
+      content: {
+        'application/json': object({
+          topicId: text({ charsMax: 32, about: 'Whose offset it is.' }),
+          offset: uint(),
+          startOffset: uint(),
+          endOffset: uint(),
+        }),
+      },
     },
   },
   errors: ['ILLEGAL_TOPIC_NAME', 'UNKNOWN_TOPIC', 'UNKNOWN_PARTITION', 'CORRUPT_DATA'],
@@ -47,7 +54,7 @@ const findOffset = route({
     const offset = await shard.offsetAtTime({ topicId, partition, time: Math.max(0, time) })
     // After the search, so that the offset found lies within them.
     const { startOffset, durableEnd: endOffset } = shard.bounds(topicId, partition)
-    return { offset, startOffset, endOffset }
+    return { topicId, offset, startOffset, endOffset }
   },
 })
 

@@ -11,6 +11,7 @@ import type { Page } from '../page-reader.js'
 import { whenClosed } from '../response-end.js'
 import { type Route, route } from '../route.js'
 import {
+  anyTime,
   anything,
   badRequest,
   bool,
@@ -22,14 +23,14 @@ import {
   text,
   uint,
 } from '../shape.js'
-import { partitionNumber, topicName, topicNamed } from './names.js'
+import { meantTopicId, partitionNumber, topicName, topicNamed } from './names.js'
 
 /** A record in an answer: as `millrace consume --json` prints it. */
 export const recordFields = {
   topic: text({ charsMax: HARD_LIMITS.topicNameCharsMax }),
   partition: uint(),
   offset: uint(),
-  timestamp: isoTime("The producer's."),
+  timestamp: anyTime("The producer's."),
   appendTime: isoTime("The broker's."),
   key: anything('null: none. Bytes are `{"base64": "..."}`.'),
   value: anything('null: none. Bytes are `{"base64": "..."}`.'),
@@ -38,6 +39,7 @@ export const recordFields = {
 
 const DEFAULT_RECORDS = 1_000
 const DEFAULT_BYTES = 1024 * 1024
+const TOPIC_ID_ABOUT = 'To be sent with the next request, as `topicId`.'
 const OFFSET_NAMES = ['earliest', 'latest']
 
 /** An offset, or the name of one. */
@@ -58,6 +60,7 @@ const readRecords = route({
     'A page holds at least one record, however large, unless there is none. Only what is durable is read.',
   params: { topic: topicName, partition: partitionNumber },
   query: {
+    topicId: meantTopicId,
     offset: optional(offsetParameter),
     limit: optional(
       uint({ min: 1, max: 10_000, about: `At most so many records; default ${DEFAULT_RECORDS}.` }),
@@ -76,10 +79,17 @@ const readRecords = route({
     ),
   },
   answers: {
-    307: { about: 'With `chunks`: the records are those of the chunk at `Location`, which caches may keep.' },
+    307: {
+      about: 'With `chunks`: the records are those of the chunk at `Location`, which caches may keep.',
+      headers: {
+        'Millrace-Topic-Id': TOPIC_ID_ABOUT,
+        'Millrace-Next-Offset': 'Where to go on.',
+      },
+    },
     200: {
       about: 'The records, none at the end. NDJSON has a record a line and the rest in the headers.',
       headers: {
+        'Millrace-Topic-Id': TOPIC_ID_ABOUT,
         'Millrace-Next-Offset': 'Where to go on.',
         'Millrace-Start-Offset': 'The first offset that can be read.',
         'Millrace-End-Offset': 'One past the last durable offset.',
@@ -88,6 +98,7 @@ const readRecords = route({
       content: {
         'application/json': object({
           records: list(object(recordFields)),
+          topicId: text({ charsMax: 32, about: TOPIC_ID_ABOUT }),
           nextOffset: uint({ about: 'Where to go on.' }),
           startOffset: uint({ about: 'The first offset that can be read.' }),
           endOffset: uint({ about: 'One past the last durable offset.' }),
@@ -108,7 +119,7 @@ const readRecords = route({
   ],
   async handle(context, { params, query, headers }, reply) {
     const type = accepted(headers.accept, ['application/json', 'application/x-ndjson'])
-    const topic = topicNamed(context, params.topic)
+    const topic = topicNamed(context, params.topic, query.topicId)
     const { partition } = params
     const { limit = DEFAULT_RECORDS, maxBytes = DEFAULT_BYTES, wait: waitMs = 0, offset = 'earliest' } = query
     const gone = new AbortController()
@@ -128,9 +139,9 @@ const readRecords = route({
       maxBytes: context.unsent.readBytesMax(Math.min(maxBytes, context.limits.fetchBytesMax)),
     }
     const page = await context.pages.readOrWait(request, { waitMs, signal: gone.signal })
-    const body = bodyOf(page, type)
+    const body = bodyOf(topic, page, type)
     context.unsent.add(body.length, reply.raw)
-    return send(reply, page, { type, body })
+    return send(reply, page, { topic, type, body })
   },
 })
 
@@ -178,25 +189,31 @@ const FALLBACK_COUNTERS = {
 const sendToChunk = (reply: FastifyReply, row: ChunkRow, format: ChunkFormat): FastifyReply =>
   reply
     .code(307)
+    .header('millrace-topic-id', row.topicId)
     .header('location', `${chunkPath(row)}?format=${format}`)
     .header('millrace-next-offset', row.section.endOffset)
     .header('cache-control', 'no-store')
     .header('vary', 'Accept, Origin')
     .send()
 
-function bodyOf({ records, nextOffset, startOffset, endOffset }: Page, type: string): Buffer {
+function bodyOf(
+  { topicId }: TopicInfo,
+  { records, nextOffset, startOffset, endOffset }: Page,
+  type: string,
+): Buffer {
   if (type === 'application/x-ndjson') return Buffer.from(records.map((text) => `${text}\n`).join(''))
   const upToDate = nextOffset >= endOffset
-  const rest = JSON.stringify({ nextOffset, startOffset, endOffset, upToDate }).slice(1)
+  const rest = JSON.stringify({ topicId, nextOffset, startOffset, endOffset, upToDate }).slice(1)
   return Buffer.from(`{"records":[${records.join(',')}],${rest}`)
 }
 
 function send(
   reply: FastifyReply,
   { nextOffset, startOffset, endOffset }: Page,
-  { type, body }: { type: string; body: Buffer },
+  { topic, type, body }: { topic: TopicInfo; type: string; body: Buffer },
 ): FastifyReply {
   return reply
+    .header('millrace-topic-id', topic.topicId)
     .header('millrace-next-offset', nextOffset)
     .header('millrace-start-offset', startOffset)
     .header('millrace-end-offset', endOffset)

@@ -5,7 +5,7 @@ import { mediaTypeIn } from '../../shard/stream-changes.js'
 import { bytesRoute } from '../route.js'
 import { badRequest } from '../shape.js'
 import { batchOf, valuesIn } from './stream-batch.js'
-import { PRODUCER_HEADERS, STREAM_HEADERS } from './stream-documents.js'
+import { APPEND_HEADERS, PRODUCER_HEADERS, STREAM_HEADERS } from './stream-documents.js'
 import { streamName } from './stream-name.js'
 import { liveStream } from './stream-named.js'
 import { offsetToken } from './stream-offset.js'
@@ -23,6 +23,7 @@ export const appendToStream = bytesRoute({
   hasOwnRetries: true,
   isLenient: true,
   params: { '*': streamName },
+  requestHeaders: APPEND_HEADERS,
   body: { bytes: 'What is appended; of a JSON stream a value, or a list of them.' },
   answers: {
     200: { about: 'The write of a producer is durable.', headers: PRODUCER_HEADERS },
@@ -54,6 +55,7 @@ export const appendToStream = bytesRoute({
     if (body.length === 0 && !closes) throw badRequest('the body is empty')
     const stream = liveStream(backend, params['*'])
     const { topicId, contentType } = stream
+    const tokenAt = (offset: number): string => offsetToken(backend, stream, offset)
     if (body.length > 0) refuseType(contentTypeIn(headers), contentType)
     const isClosing = body.length === 0
     const values = isClosing ? [] : valuesIn(body, { contentType, recordBytesMax: limits.recordBytesMax })
@@ -75,10 +77,10 @@ export const appendToStream = bytesRoute({
       const isNewOfProducer = producer !== null && !written.isDuplicate && !isClosing
       return reply
         .code(isNewOfProducer ? 200 : 204)
-        .headers(headersOf(written))
+        .headers(headersOf(written, tokenAt))
         .send()
     } catch (error) {
-      if (error instanceof MillraceError) tell(reply, error)
+      if (error instanceof MillraceError) tell(reply, error, tokenAt)
       throw error
     }
   },
@@ -91,9 +93,12 @@ function refuseType(given: string | null, contentType: string): void {
   throw new MillraceError('TOPIC_MISMATCH', { message: `the stream is ${contentType}, and the body is not` })
 }
 
-function headersOf({ nextOffset, isClosed, producer }: StreamWritten): Record<string, string> {
+function headersOf(
+  { nextOffset, isClosed, producer }: StreamWritten,
+  tokenAt: (offset: number) => string,
+): Record<string, string> {
   return {
-    'stream-next-offset': offsetToken(nextOffset),
+    'stream-next-offset': tokenAt(nextOffset),
     ...(isClosed ? { 'stream-closed': 'true' } : {}),
     ...(producer === null
       ? {}
@@ -102,11 +107,15 @@ function headersOf({ nextOffset, isClosed, producer }: StreamWritten): Record<st
 }
 
 /** What the protocol says of a refusal in headers. */
-function tell(reply: FastifyReply, { code, details = {} }: MillraceError): void {
+function tell(
+  reply: FastifyReply,
+  { code, details = {} }: MillraceError,
+  tokenAt: (offset: number) => string,
+): void {
   const { nextOffset, epoch, expectedSequence, receivedSequence } = details
   if (code === 'STREAM_CLOSED') {
     reply.header('stream-closed', 'true')
-    if (typeof nextOffset === 'number') reply.header('stream-next-offset', offsetToken(nextOffset))
+    if (typeof nextOffset === 'number') reply.header('stream-next-offset', tokenAt(nextOffset))
   }
   if (code === 'PRODUCER_EPOCH_STALE') reply.header('producer-epoch', String(epoch))
   if (code !== 'SEQUENCE_GAP') return

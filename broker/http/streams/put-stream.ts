@@ -1,12 +1,14 @@
 import { MillraceError } from '../../../protocol/error-codes.js'
-import type { CreateStreamArgs } from '../../shard/streams-face.js'
+import type { CreateStreamArgs, StreamInfo } from '../../shard/streams-face.js'
+import type { Backend } from '../context.js'
 import { bytesRoute } from '../route.js'
 import { forkEnd } from './fork-end.js'
 import { batchOf, valuesIn } from './stream-batch.js'
-import { STREAM_HEADERS } from './stream-documents.js'
+import { PUT_HEADERS, STREAM_HEADERS } from './stream-documents.js'
 import { streamName } from './stream-name.js'
+import { isOffsetOf } from './stream-offset.js'
 import { describe } from './stream-reply.js'
-import { closesIn, contentTypeIn, forkIn, lifeIn } from './stream-request.js'
+import { type AskedFork, closesIn, contentTypeIn, forkIn, lifeIn } from './stream-request.js'
 
 export const putStream = bytesRoute({
   method: 'PUT',
@@ -20,6 +22,7 @@ export const putStream = bytesRoute({
   hasOwnRetries: true,
   isLenient: true,
   params: { '*': streamName },
+  requestHeaders: PUT_HEADERS,
   body: { bytes: 'What the stream begins with; of a JSON stream a value, or a list of them.' },
   answers: {
     201: { about: 'It was created, with all that it begins with.', headers: STREAM_HEADERS },
@@ -57,7 +60,7 @@ export const putStream = bytesRoute({
       contentType,
       ...lifeIn(headers),
       closed,
-      fork,
+      fork: fork && forkOf(backend, fork),
       hasRecords: values.length > 0,
       resolve: (source, at) => forkEnd(context, source, at),
       open: async (topicId) => {
@@ -70,9 +73,20 @@ export const putStream = bytesRoute({
     const stream = streams.named(name)
     // Deleted again by somebody else.
     if (stream === undefined) throw new MillraceError('UNKNOWN_TOPIC')
-    describe(reply, stream, stream.endOffset)
+    describe(reply, backend, stream)
     if (created)
       reply.header('location', `http://${headers.host ?? 'localhost'}${(raw.url ?? '').split('?', 1)[0]}`)
     return reply.code(created ? 201 : 200).send()
   },
 })
+
+/** What is asked for, held to the source that there is when the fork is made. */
+function forkOf(backing: Backend, { sourceName, offset, subOffset }: AskedFork): CreateStreamArgs['fork'] {
+  const refuseOther = (source: StreamInfo): void => {
+    if (offset === null || isOffsetOf(backing, source, offset)) return
+    throw new MillraceError('ILLEGAL_ARGUMENT', {
+      message: 'Stream-Fork-Offset: it is none of the stream to fork',
+    })
+  }
+  return { sourceName, offset: offset?.offset ?? null, subOffset, refuseOther }
+}

@@ -7,11 +7,11 @@ import { route } from '../route.js'
 import { badRequest, optional, text } from '../shape.js'
 import { codedBody } from './coded-body.js'
 import { liveCursor } from './stream-cursor.js'
-import { PAGE_HEADERS } from './stream-documents.js'
+import { PAGE_HEADERS, READ_HEADERS } from './stream-documents.js'
 import { StreamEvents } from './stream-events.js'
 import { streamName } from './stream-name.js'
 import { liveStream } from './stream-named.js'
-import { offsetToken, type ReadFrom, readFrom } from './stream-offset.js'
+import { isOffsetOf, offsetGone, offsetToken, type ReadFrom, readFrom } from './stream-offset.js'
 import type { StreamPage } from './stream-reader.js'
 import { bodyOf, cacheControl, etagOf, isText, tagAtClient } from './stream-reply.js'
 
@@ -29,12 +29,19 @@ export const readStream = route({
   isLenient: true,
   params: { '*': streamName },
   query: {
-    offset: optional(text({ charsMax: 64, about: 'From an answer; `-1` is the beginning, `now` the end.' })),
+    offset: optional(
+      text({ charsMax: 64, about: 'Of an answer about this stream; `-1` is the beginning, `now` the end.' }),
+    ),
     live: optional(text({ charsMax: 16, about: '`long-poll` or `sse`; `offset` is needed then.' })),
     cursor: optional(text({ charsMax: 64, about: "The last answer's `Stream-Cursor`." })),
   },
+  requestHeaders: READ_HEADERS,
   answers: {
-    200: { about: 'What stands from the offset on, or a part of it.', headers: PAGE_HEADERS },
+    200: {
+      about: 'What stands from the offset on, or a part of it.',
+      headers: PAGE_HEADERS,
+      content: { 'text/event-stream': undefined, '*/*': undefined },
+    },
     204: { about: 'Of a long-poll: nothing came.', headers: PAGE_HEADERS },
     304: { about: 'What If-None-Match names is what stands there.' },
   },
@@ -56,7 +63,9 @@ export const readStream = route({
     const from = readFrom(query.offset ?? '-1')
     const gone = new AbortController()
     whenClosed(reply.raw, () => gone.abort())
-    const reading = { context, stream, reply, from: placeOf(context, stream, from), cursor, gone }
+    const isNamed = typeof from === 'object' && from.log === stream.topicId
+    const place = placeOf(context, stream, from)
+    const reading = { context, stream, reply, from: place, isNamed, cursor, gone }
     context.backend.streams.accessed(stream.topicId)
     if (live === 'sse') return sendEvents(reading)
     if (live === 'long-poll') return poll(reading)
@@ -71,13 +80,21 @@ interface Reading {
   readonly stream: StreamInfo
   readonly reply: FastifyReply
   readonly from: number
+  /** By its offset the URL says which stream it means. */
+  readonly isNamed: boolean
   readonly cursor: string | undefined
   readonly gone: AbortController
 }
 
+/** Throws OFFSET_GONE. */
 function placeOf({ backend, streamReader }: HttpContext, stream: StreamInfo, from: ReadFrom): number {
   if (from === 'now') return stream.endOffset
-  return from === 'start' ? streamReader.startOf(backend, stream) : from
+  if (from !== 'start' && isOffsetOf(backend, stream, from)) return from.offset
+  const start = streamReader.startOf(backend, stream)
+  if (from === 'start') return start
+  throw offsetGone('offset: it is of another stream, or of one that was at this path before', {
+    startOffset: offsetToken(backend, stream, start),
+  })
 }
 
 const pageOf = ({ context, stream, from: offset }: Reading): Promise<StreamPage> =>
@@ -85,6 +102,9 @@ const pageOf = ({ context, stream, from: offset }: Reading): Promise<StreamPage>
     offset,
     maxBytes: context.unsent.readBytesMax(PAGE_BYTES),
   })
+
+const tokenAt = ({ context, stream }: Reading, offset: number): string =>
+  offsetToken(context.backend, stream, offset)
 
 /** Whether nothing comes behind `offset`: the stream is closed there now. */
 function isClosedAt({ context, stream }: Reading, offset: number): boolean {
@@ -97,15 +117,15 @@ async function send(
   page: StreamPage,
   ifNoneMatch: string | undefined,
 ): Promise<FastifyReply> {
-  const { stream, reply, from, context } = reading
+  const { stream, reply, from, isNamed, context } = reading
   const { nextOffset, endOffset } = page
   const isUpToDate = nextOffset >= endOffset
   const isClosed = isUpToDate && isClosedAt(reading, nextOffset)
   const tagged = { from, to: nextOffset, isClosed }
-  reply.header('cache-control', cacheControl(stream, { isUpToDate })).header('vary', VARY)
+  reply.header('cache-control', cacheControl(stream, { isUpToDate, isNamed })).header('vary', VARY)
   const known = tagAtClient(ifNoneMatch, stream, tagged)
   if (known !== undefined) return reply.header('etag', known).code(304).send()
-  reply.header('content-type', stream.contentType).header('stream-next-offset', offsetToken(nextOffset))
+  reply.header('content-type', stream.contentType).header('stream-next-offset', tokenAt(reading, nextOffset))
   if (isUpToDate) reply.header('stream-up-to-date', 'true')
   if (isClosed) reply.header('stream-closed', 'true')
   const { bytes, coding } = await codedBody(bodyOf(stream, page), {
@@ -121,7 +141,7 @@ async function send(
 /** The end, without looking for what stands there. */
 function sendEnd(reading: Reading): FastifyReply {
   const { stream, reply, from } = reading
-  reply.header('content-type', stream.contentType).header('stream-next-offset', offsetToken(from))
+  reply.header('content-type', stream.contentType).header('stream-next-offset', tokenAt(reading, from))
   reply.header('stream-up-to-date', 'true').header('cache-control', 'no-store')
   if (isClosedAt(reading, from)) reply.header('stream-closed', 'true')
   return reply.send(bodyOf(stream, { values: [] }))
@@ -141,7 +161,7 @@ async function poll(reading: Reading): Promise<FastifyReply> {
   }
   reply.header('stream-cursor', liveCursor(cursor, { now: clock.now(), random }))
   if (page.values.length > 0) return send(reading, page, undefined)
-  reply.header('stream-next-offset', offsetToken(from)).header('stream-up-to-date', 'true')
+  reply.header('stream-next-offset', tokenAt(reading, from)).header('stream-up-to-date', 'true')
   if (isClosedAt(reading, page.nextOffset)) reply.header('stream-closed', 'true')
   return reply.code(204).header('cache-control', 'no-store').send()
 }

@@ -1,4 +1,26 @@
-/** Headers of answers about streams, as the OpenAPI document has them. */
+/** Headers of requests and answers about streams, as the OpenAPI document has them. */
+export const PUT_HEADERS = {
+  'Stream-TTL': 'Seconds that it lives after an access.',
+  'Stream-Expires-At': 'When it ends: instead of Stream-TTL.',
+  'Stream-Closed': '`true`: closed from the first.',
+  'Stream-Forked-From': 'The path or URL of the stream that it is a fork of.',
+  'Stream-Fork-Offset': 'Where it leaves that; missing: at its end.',
+  'Stream-Fork-Sub-Offset': 'Values, or bytes, behind that offset which it takes along.',
+}
+
+export const APPEND_HEADERS = {
+  'Producer-Id': 'Who writes: with Producer-Epoch and Producer-Seq.',
+  'Producer-Epoch': 'Counts up when the producer begins anew.',
+  'Producer-Seq': 'Counts the writes of the epoch, from 0.',
+  'Stream-Seq': 'Must be greater, as text, than that of any write before.',
+  'Stream-Closed': '`true`: the stream is closed with this write.',
+}
+
+export const READ_HEADERS = {
+  'If-None-Match': 'Entity tags that the client has: 304 where one is that of these bytes.',
+  'Accept-Encoding': '`gzip`, or not.',
+}
+
 export const STREAM_HEADERS = {
   'Stream-Next-Offset': 'Where to go on: behind what was written, or read.',
   'Stream-Closed': '`true`: nothing comes behind it any more.',

@@ -82,15 +82,15 @@ export class StreamEvents {
 
   /** The data event, if there is data; and the offset behind it. */
   #textOf(page: StreamPage): string {
-    const { stream } = this.#options
-    this.#offset = page.nextOffset
+    const { stream, backing } = this.#options
+    if (backing.failpoints?.planted !== 'controlBehindItsData') this.#offset = page.nextOffset
     if (page.values.length === 0) return ''
     return event('data', bodyOf(stream, page).toString(isText(stream.contentType) ? 'utf8' : 'base64'))
   }
 
   #control({ endOffset }: StreamPage, isClosed: boolean): string {
-    const { clock, random, cursor } = this.#options
-    const streamNextOffset = offsetToken(this.#offset)
+    const { backing, stream, clock, random, cursor } = this.#options
+    const streamNextOffset = offsetToken(backing, stream, this.#offset)
     if (isClosed) return event('control', JSON.stringify({ streamNextOffset, streamClosed: true }))
     const control = {
       streamNextOffset,

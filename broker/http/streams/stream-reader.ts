@@ -1,6 +1,7 @@
 import { MillraceError } from '../../../protocol/error-codes.js'
 import type { WireRecord } from '../../../protocol/record.js'
 import type { Clock } from '../../platform/clock.js'
+import type { Failpoints } from '../../platform/failpoints.js'
 import type { ShardFace, TopicInfo } from '../../shard/shard-face.js'
 import { isJson } from '../../shard/stream-changes.js'
 import type { StreamInfo, StreamSegment, StreamsFace } from '../../shard/streams-face.js'
@@ -8,7 +9,7 @@ import type { Drain } from '../drain.js'
 import type { PageReader } from '../page-reader.js'
 import type { BatchPlace } from '../record-text.js'
 import { jsonOfWire } from '../wire-codec.js'
-import { offsetToken } from './stream-offset.js'
+import { offsetGone, offsetToken } from './stream-offset.js'
 
 /** Values of a stream, in their order. */
 export interface StreamPage {
@@ -22,6 +23,7 @@ export interface StreamPage {
 export interface Backing {
   readonly shard: ShardFace
   readonly streams: StreamsFace
+  readonly failpoints?: Failpoints | undefined
 }
 
 export interface StreamReaderOptions {
@@ -65,7 +67,7 @@ export class StreamReader {
     if (offset > endOffset)
       throw new MillraceError('OFFSET_OUT_OF_RANGE', {
         message: 'the stream does not reach so far: its end is in details',
-        details: { endOffset: offsetToken(endOffset) },
+        details: { endOffset: offsetToken(backing, stream, endOffset) },
       })
     const values: (string | Buffer)[] = []
     let nextOffset = offset
@@ -94,7 +96,7 @@ export class StreamReader {
 
   async #readSegment(
     backing: Backing,
-    { contentType, topicId }: StreamInfo,
+    stream: StreamInfo,
     {
       segment,
       offset,
@@ -103,6 +105,7 @@ export class StreamReader {
     }: { segment: StreamSegment; offset: number; limit: number; maxBytes: number },
   ): Promise<{ values: (string | Buffer)[]; nextOffset: number }> {
     const { shard } = backing
+    const { contentType } = stream
     const topic = topicOf(shard, segment)
     const page = await this.#options.pages
       .read<string | Buffer>({
@@ -115,7 +118,7 @@ export class StreamReader {
         writer: isJson(contentType) ? jsonWriter : bytesWriter,
       })
       .catch((error: unknown) => {
-        throw this.#typed(error, { topicId: segment.topicId, isOwn: segment.topicId === topicId })
+        throw this.#typed(error, { backing, stream, isOwn: segment.topicId === stream.topicId })
       })
     const values = [...page.records]
     // Offsets that nobody got may lie between, so that the limit reaches too far.
@@ -131,9 +134,16 @@ export class StreamReader {
     return { values, nextOffset: Math.min(page.nextOffset, segment.to) }
   }
 
-  #typed(error: unknown, { isOwn }: { topicId: string; isOwn: boolean }): unknown {
+  #typed(
+    error: unknown,
+    { backing, stream, isOwn }: { backing: Backing; stream: StreamInfo; isOwn: boolean },
+  ): unknown {
     if (!(error instanceof MillraceError)) return error
-    if (error.code === 'OFFSET_OUT_OF_RANGE') return new MillraceError('OFFSET_GONE', { cause: error })
+    if (error.code === 'OFFSET_OUT_OF_RANGE')
+      return offsetGone('what stood at the offset was deleted', {
+        startOffset: offsetToken(backing, stream, this.startOf(backing, stream)),
+        cause: error,
+      })
     // A source stays while it has forks.
     if (error.code === 'UNKNOWN_TOPIC' && !isOwn) return new MillraceError('CORRUPT_DATA', { cause: error })
     return error

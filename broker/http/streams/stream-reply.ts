@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { isJson, mediaTypeIn } from '../../shard/stream-changes.js'
-import type { StreamInfo } from '../../shard/streams-face.js'
+import type { StreamInfo, StreamsFace } from '../../shard/streams-face.js'
 import type { Coding } from '../content-coding.js'
 import { offsetToken } from './stream-offset.js'
 import type { StreamPage } from './stream-reader.js'
@@ -8,10 +8,13 @@ import type { StreamPage } from './stream-reader.js'
 /** Answers about streams are headers: those of the Durable Streams protocol. */
 export function describe(
   reply: FastifyReply,
-  { contentType, ttlSeconds, expiresAt, isClosed }: StreamInfo,
-  nextOffset: number,
+  backing: { readonly streams: Pick<StreamsFace, 'segments'> },
+  stream: StreamInfo,
 ): FastifyReply {
-  reply.header('content-type', contentType).header('stream-next-offset', offsetToken(nextOffset))
+  const { contentType, ttlSeconds, expiresAt, isClosed, endOffset } = stream
+  reply
+    .header('content-type', contentType)
+    .header('stream-next-offset', offsetToken(backing, stream, endOffset))
   if (isClosed) reply.header('stream-closed', 'true')
   if (ttlSeconds !== null) reply.header('stream-ttl', ttlSeconds)
   if (expiresAt !== null) reply.header('stream-expires-at', expiresAt)
@@ -41,7 +44,7 @@ export interface Tagged {
 /** Names the bytes: those of one stream, which never change, between two offsets; whether more may come; and how they are written. */
 export function etagOf({ topicId }: StreamInfo, { from, to, isClosed, coding }: Tagged): string {
   const end = `${isClosed ? ':c' : ''}${coding === 'gzip' ? ':gzip' : ''}`
-  return `"${topicId}:${offsetToken(from)}:${offsetToken(to)}${end}"`
+  return `"${topicId}:${from}:${to}${end}"`
 }
 
 /** The tag of If-None-Match that names these bytes, in either coding; undefined: none does. */
@@ -60,12 +63,15 @@ const CODINGS = ['identity', 'gzip'] as const
 const MAX_AGE_S = 60
 const STALE_S = 300
 
-/** What caches may do with a page: one that reaches the end is asked for anew each time, the bytes before it never change. */
+/**
+ * What caches may do with a page. One that reaches the end is asked for anew each time, and so is one whose URL does not name the
+ * stream (`isNamed`): another may be at its path by then. All others never change.
+ */
 export function cacheControl(
   { ttlSeconds, expiresAt }: StreamInfo,
-  { isUpToDate }: { isUpToDate: boolean },
+  { isUpToDate, isNamed }: { isUpToDate: boolean; isNamed: boolean },
 ): string {
-  if (isUpToDate) return 'private, no-cache'
+  if (isUpToDate || !isNamed) return 'private, no-cache'
   if (ttlSeconds !== null || expiresAt !== null)
     return `private, max-age=${Math.min(MAX_AGE_S, ttlSeconds ?? 0)}`
   return `private, max-age=${MAX_AGE_S}, stale-while-revalidate=${STALE_S}`

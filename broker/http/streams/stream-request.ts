@@ -5,7 +5,7 @@ import { STREAM_LIMITS } from '../../../protocol/limits.js'
 import type { ProducerTuple } from '../../manifest/rows.js'
 import { badRequest, printable } from '../shape.js'
 import { STREAM_PATH, streamName } from './stream-name.js'
-import { offsetOf } from './stream-offset.js'
+import { readOffset, type StreamOffset } from './stream-offset.js'
 
 type Headers = IncomingHttpHeaders
 
@@ -72,10 +72,16 @@ const TIME = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
 const noTime = (text: string): MillraceError =>
   badRequest(`Stream-Expires-At: "${printable(text)}" is no time such as 2026-01-31T12:00:00Z`)
 
+/** A fork as it is asked for. */
+export interface AskedFork {
+  readonly sourceName: string
+  /** Null: where the source ends. */
+  readonly offset: StreamOffset | null
+  readonly subOffset: number
+}
+
 /** What is asked for in place of an empty stream. Throws BAD_REQUEST, ILLEGAL_TOPIC_NAME. */
-export function forkIn(
-  headers: Headers,
-): { sourceName: string; offset: number | null; subOffset: number } | null {
+export function forkIn(headers: Headers): AskedFork | null {
   const source = headerIn(headers, 'stream-forked-from', 4_096)
   const offset = headerIn(headers, 'stream-fork-offset', 64)
   const subOffset = headerIn(headers, 'stream-fork-sub-offset', 64)
@@ -85,7 +91,7 @@ export function forkIn(
   }
   return {
     sourceName: sourceNameIn(source),
-    offset: offset === undefined ? null : offsetOf(offset, 'Stream-Fork-Offset'),
+    offset: offset === undefined ? null : readOffset(offset, 'Stream-Fork-Offset'),
     subOffset: subOffset === undefined ? 0 : numberIn(subOffset, 'Stream-Fork-Sub-Offset', NUMBER),
   }
 }

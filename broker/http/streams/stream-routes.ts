@@ -28,7 +28,7 @@ const headStream = route({
   handle({ backend, streamReader }, { params }, reply) {
     const stream = liveStream(backend, params['*'])
     const { endOffset: to, isClosed } = stream
-    describe(reply, stream, to).header('cache-control', 'no-store')
+    describe(reply, backend, stream).header('cache-control', 'no-store')
     const from = streamReader.startOf(backend, stream)
     return reply.header('etag', etagOf(stream, { from, to, isClosed })).send()
   },

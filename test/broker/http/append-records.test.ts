@@ -149,6 +149,20 @@ describe('records appended over HTTP', () => {
     ])
   })
 
+  it('may have any time, also one that no calendar has', async () => {
+    const http = await startHttp()
+    await http.createTopic('a')
+    for (const timestamp of [0, 8.64e15, 8.64e15 + 1, Number.MAX_SAFE_INTEGER])
+      await http.post('/v1/topics/a/records', { value: 1, timestamp })
+    const times = (await read(http, 'a')).map(({ timestamp }: { timestamp: unknown }) => timestamp)
+    expect(times).toEqual([
+      '1970-01-01T00:00:00.000Z',
+      '+275760-09-13T00:00:00.000Z',
+      8.64e15 + 1,
+      2 ** 53 - 1,
+    ])
+  })
+
   it('go to the partition of their key, as those of the client library do', async () => {
     const http = await startHttp()
     await http.createTopic('a', { partitions: 8 })

@@ -55,6 +55,41 @@ describe('a CloudEvent', () => {
     })
   })
 
+  it('in binary mode has its key, its time and its dedup id from its headers', async () => {
+    const http = await startHttp()
+    await http.createTopic('a', { valueEncoding: 'bytes' })
+    const headers = {
+      ...{ 'ce-specversion': '1.0', 'ce-id': '1', 'ce-source': '/shop', 'ce-type': 'order.made' },
+      ...{ 'ce-time': '2026-01-31T12:00:00Z', 'ce-partitionkey': 'k%20%C3%A9' },
+      'content-type': 'application/octet-stream',
+    }
+    const send = async () =>
+      (await http.post('/v1/topics/a/records', Buffer.from([0, 255]), headers)).json.records
+    expect(await send()).toEqual([{ partition: 0, offset: 0, duplicate: false }])
+    expect(await send()).toEqual([{ partition: 0, offset: 0, duplicate: true }])
+    expect(await read(http)).toMatchObject([
+      { key: 'k é', value: { base64: 'AP8=' }, timestamp: '2026-01-31T12:00:00.000Z' },
+    ])
+  })
+
+  it.each(['application/json', 'application/cloudevents+json'])(
+    'of %s with a number that reading would round is refused by a topic of MessagePack',
+    async (type) => {
+      const http = await startHttp()
+      await http.createTopic('a', { valueEncoding: 'msgpack' })
+      const attributes = Object.entries(event).map(([name, value]) => [`ce-${name}`, value])
+      const isBinary = type === 'application/json'
+      const data = '{"n":9007199254740993}'
+      const body = isBinary ? data : `${JSON.stringify(event).slice(0, -1)},"data":${data}}`
+      const headers = { 'content-type': type, ...(isBinary ? Object.fromEntries(attributes) : {}) }
+      const { status, json } = await http.post('/v1/topics/a/records', body, headers)
+      expect([status, json.error.code]).toEqual([400, 'ENCODING_MISMATCH'])
+      const exact = body.replace('9007199254740993', '9007199254740991')
+      expect((await http.post('/v1/topics/a/records', exact, headers)).status).toBe(200)
+      expect((await read(http))[0].value).toEqual({ n: 9007199254740991 })
+    },
+  )
+
   it('that comes twice is written once: its source and id are its dedup id', async () => {
     const http = await startHttp()
     await http.createTopic('a')

@@ -19,6 +19,7 @@ import { noChunks } from '../../support/no-chunks.js'
 import { noGroups } from '../../support/no-groups.js'
 import { noStreams } from '../../support/no-streams.js'
 import { until } from '../../support/until.js'
+import { bodyFault, type Document, nameOf, templateOf } from './document.js'
 
 /** Of a file's tests that ask for nothing special: starting one for each would take longer than all the rest. */
 let shared: Promise<HttpBroker> | undefined
@@ -47,18 +48,13 @@ export interface Answered {
 // biome-ignore lint/suspicious/noExplicitAny: a test compares it with what it expects.
 type Answer = any
 
-interface OpenApi {
-  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
-}
-interface Operation {
-  readonly responses: Readonly<Record<string, { readonly description: string }>>
-}
-
 export class HttpBroker {
   readonly broker: Broker
   readonly dataDir: string
   readonly #agent = new Agent({ keepAlive: true })
-  #document: OpenApi | undefined
+  /** Every answer that was held to the document: method, template, status and type. */
+  readonly seen = new Set<string>()
+  #document: Document | undefined
 
   constructor(broker: Broker, dataDir: string) {
     this.broker = broker
@@ -73,7 +69,7 @@ export class HttpBroker {
     return `http://127.0.0.1:${this.port}`
   }
 
-  /** Asks, and holds the answer to the OpenAPI document: the status must be one that it tells of, an error of the one shape. */
+  /** Asks, and holds the answer to the OpenAPI document: its status and its body must be what that tells of, an error of the one shape. */
   async ask(method: string, path: string, asked: Asked = {}): Promise<Answered> {
     const answered = await this.askPlainly(method, path, asked)
     await this.#check(method, path, answered)
@@ -160,20 +156,28 @@ export class HttpBroker {
     for (const { name } of topics) await this.askPlainly('DELETE', `/v1/topics/${name}`)
   }
 
-  async #check(method: string, path: string, { status, json, headers, text }: Answered): Promise<void> {
+  async #check(method: string, path: string, answered: Answered): Promise<void> {
+    const { status, json, headers, text } = answered
     const shown = `${method} ${path}: ${status} ${text.slice(0, 300)}`
     if (typeof headers['x-request-id'] !== 'string') throw new Error(`no X-Request-Id: ${shown}`)
-    if (status >= 400) checkError(json, { status, shown, requestId: headers['x-request-id'] })
-    this.#document ??= (await this.askPlainly('GET', '/openapi.json')).json as OpenApi
-    const operation = operationOf(this.#document, method, path)
+    if (status >= 400 && method !== 'HEAD')
+      checkError(json, { status, shown, requestId: headers['x-request-id'] })
+    this.#document ??= (await this.askPlainly('GET', '/openapi.json')).json as Document
+    const template = templateOf(this.#document, path)
+    const operation = this.#document.paths[template ?? '']?.[method.toLowerCase()]
     if (operation === undefined) {
       if (![204, 400, 403, 404, 405, 431].includes(status)) throw new Error(`not documented: ${shown}`)
       return
     }
     const response = operation.responses[status]
     if (response === undefined) throw new Error(`the document does not tell of this status: ${shown}`)
+    this.seen.add(`${method} ${template} ${nameOf(answered)}`)
+    // What a HEAD would have answered has no body either.
+    if (method === 'HEAD') return
     if (status >= 400 && !response.description.includes(json.error.code) && !path.startsWith('/readyz'))
       throw new Error(`the document does not tell of this error: ${shown}`)
+    const fault = bodyFault(this.#document, response, answered)
+    if (fault !== undefined) throw new Error(`the document says otherwise: ${fault}: ${shown}`)
   }
 }
 
@@ -191,15 +195,6 @@ function checkError(
   const expected = ERROR_CODES[error.code as keyof typeof ERROR_CODES].httpStatus
   if (status !== expected && status !== 503)
     throw new Error(`not the catalogue's status ${expected}: ${shown}`)
-}
-
-function operationOf({ paths }: OpenApi, method: string, path: string): Operation | undefined {
-  const [bare = ''] = path.split('?', 1)
-  for (const [template, operations] of Object.entries(paths)) {
-    const pattern = new RegExp(`^${template.replace(/[.]/g, '\\.').replace(/\{\w+\}/g, '[^/]*')}$`)
-    if (pattern.test(bare)) return operations[method.toLowerCase()]
-  }
-  return undefined
 }
 
 function parsed(bytes: Buffer): Answer | undefined {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { DiskError } from '../../../broker/platform/disk.js'
+import { ArmedFailpoints } from '../../../broker/platform/failpoints.js'
 import { FakeShard } from '../../support/fake-shard.js'
 import { noChunks } from '../../support/no-chunks.js'
 import { noGroups } from '../../support/no-groups.js'
@@ -59,5 +61,23 @@ describe('the health of a broker', () => {
     const produced = await full.post('/v1/topics/a/records', { value: 1 })
     expect([produced.status, produced.json.error.code]).toEqual([507, 'DISK_FULL'])
     expect(produced.headers['retry-after']).toBe('1')
+  })
+
+  it('is that of a real broker whose write to the log failed: alive, not ready, and nothing is acknowledged', async () => {
+    const failpoints = new ArmedFailpoints()
+    const http = await startHttp({}, { failpoints })
+    await http.createTopic('a')
+    expect((await http.get('/readyz')).status).toBe(200)
+    failpoints.arm('walBeforeWrite', () => {
+      throw new DiskError({ operation: 'write', path: 'a.wal', code: 'EIO' })
+    })
+    const outcomes = [await http.post('/v1/topics/a/records', { value: 1 }), await http.get('/readyz')]
+    expect(outcomes.map(({ status, json }) => [status, json.error.code])).toEqual([
+      [500, 'STORAGE_FAILED'],
+      [503, 'STORAGE_FAILED'],
+    ])
+    const again = await http.post('/v1/topics/a/records', { value: 2 })
+    expect(again.json.error.code).toBe('STORAGE_FAILED')
+    expect((await http.get('/livez')).text).toBe('ok\n')
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { connect, defineTopic, json, nullable, text } from '../../../client/index.js'
+import { ManualClock } from '../../../testing/manual-clock.js'
 import { until } from '../../support/until.js'
 import { atEnd, type HttpBroker, newDirectory, startHttp } from './harness.js'
 
@@ -77,6 +78,19 @@ describe('jobs over HTTP', () => {
     expect(await claim(http, { wait: 0 })).toEqual([])
     const { json } = await http.get('/v1/groups/mail/topics/a/dead-letters')
     expect(json.deadLetters).toMatchObject([{ value: 'x', reason: 'broken', count: 2 }])
+  })
+
+  it('that failed stay away for as long as was asked for', async () => {
+    const clock = new ManualClock()
+    const http = await startHttp({}, { clock })
+    await http.createTopic('a')
+    await http.post('/v1/topics/a/records', { value: 1 })
+    const [job] = await claim(http)
+    await http.post(`${jobsPath}/nack`, { tokens: [job?.token], delayMs: 3_600_000 })
+    await clock.advance(3_500_000)
+    expect(await claim(http, { wait: 0 })).toEqual([])
+    await clock.advance(200_000)
+    expect(await claim(http)).toMatchObject([{ deliveryCount: 2, record: { value: 1 } }])
   })
 
   it('that nobody settles go to others when their lease ends, unless it is extended', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { Document } from './document.js'
 import { startHttp } from './harness.js'
 
 const outcome = ({ status, json }: { status: number; json: { error?: { code: string } } | undefined }) =>
@@ -112,6 +113,21 @@ describe('CORS', () => {
     expect(outcome(await http.get('/v1/topics', { headers: { origin: 'https://evil.example' } }))).toEqual(
       refused,
     )
+  })
+
+  it('lets such pages read every header that an answer is documented to have', async () => {
+    const http = await startHttp({ allowedOrigins: [origin] })
+    const { headers, json } = await http.get('/openapi.json', { headers: { origin } })
+    const exposed = String(headers['access-control-expose-headers']).split(', ')
+    expect(new Set(exposed).size).toBe(exposed.length)
+    const operations = Object.values((json as Document).paths).flatMap((path) => Object.values(path))
+    const answers = operations.flatMap(({ responses }) => Object.values(responses))
+    const told = answers
+      .flatMap(({ headers = {} }) => Object.keys(headers))
+      // These a page may read always, or has no use for.
+      .filter((name) => !['Cache-Control', 'Last-Modified', 'Vary', 'Content-Encoding'].includes(name))
+    expect(told.length).toBeGreaterThan(20)
+    for (const name of told) expect(exposed, name).toContain(name)
   })
 
   it('is on for every page where that was asked for', async () => {

@@ -76,6 +76,16 @@ describe('reading over HTTP', () => {
     }
   })
 
+  it('reads about as many bytes as asked for, and one batch at least', async () => {
+    const http = await withRecords(0)
+    const batch = Array.from({ length: 10 }, () => ({ value: 'x'.repeat(1_000) }))
+    for (let i = 0; i < 6; i++) await http.post('/v1/topics/a/records', batch)
+    const countOf = async (query: string) => (await http.get(path(query))).json.records.length
+    expect(await countOf('?maxBytes=1')).toBe(10)
+    expect(await countOf('?maxBytes=25000')).toBeOneOf([20, 30])
+    expect(await countOf('?maxBytes=9007199254740991')).toBe(60)
+  })
+
   it('finds all records where some were left out, however small the pages', async () => {
     const http = await withRecords(0)
     for (let batch = 0; batch < 3; batch++) {
@@ -199,6 +209,49 @@ describe('reading over HTTP', () => {
       details: { partition: 0, offset: 1 },
     })
     expect(offsets((await http.get(path('?offset=2'))).json.records)).toEqual([2])
+  })
+})
+
+describe('a topic that is made anew', () => {
+  it('is not read by whoever means the one before; who names no id reads what is there', async () => {
+    const http = await withRecords(3)
+    const page = await http.get(path('?limit=2'))
+    const { topicId, nextOffset } = page.json
+    expect(page.headers['millrace-topic-id']).toBe(topicId)
+    const goOn = (query = '') => path(`?offset=${nextOffset}&topicId=${topicId}${query}`)
+    expect(offsets((await http.get(goOn())).json.records)).toEqual([2])
+    await http.ask('DELETE', '/v1/topics/a')
+    await http.createTopic('a')
+    await http.post('/v1/topics/a/records', [{ value: 'A' }, { value: 'B' }, { value: 'C' }])
+    for (const query of ['', '&wait=20000', '&chunks=true']) {
+      const { status, json } = await http.get(goOn(query))
+      expect([status, json.error.code]).toEqual([404, 'UNKNOWN_TOPIC'])
+    }
+    const list = await http.get(`/v1/topics/a/partitions/0/chunks?topicId=${topicId}`)
+    expect([list.status, list.json.error.code]).toEqual([404, 'UNKNOWN_TOPIC'])
+    const unnamed = await http.get(path(`?offset=${nextOffset}`), {
+      headers: { accept: 'application/x-ndjson' },
+    })
+    expect(JSON.parse(unnamed.text).value).toBe('C')
+    expect(unnamed.headers['millrace-topic-id']).not.toBe(topicId)
+    expect((await http.get('/v1/topics/a')).json.topicId).toBe(unnamed.headers['millrace-topic-id'])
+  })
+
+  it('is told from the one before by an offset that was found by time, and by a page that is a chunk', async () => {
+    const http = await withRecords(0, { chunkBytes: 16 * 1024 })
+    await http.post('/v1/topics/a/records', [{ value: 'x'.repeat(20_000) }])
+    const chunk = () => http.get(path('?chunks=true'))
+    await until(async () => (await chunk()).status === 307)
+    const { topicId } = (await http.get('/v1/topics/a')).json
+    expect((await chunk()).headers['millrace-topic-id']).toBe(topicId)
+    const found = await http.get('/v1/topics/a/partitions/0/offset?time=0')
+    expect(found.json).toEqual({ topicId, offset: 0, startOffset: 0, endOffset: 1 })
+  })
+
+  it.each(['a', '0', `${'A'.repeat(32)}`, `${'a'.repeat(31)}`])('has no id %s', async (topicId) => {
+    const http = await withRecords(1)
+    const { status, json } = await http.get(path(`?topicId=${topicId}`))
+    expect([status, json.error.code]).toEqual([400, 'BAD_REQUEST'])
   })
 })
 

@@ -23,12 +23,22 @@ describe('a planted fault', () => {
       expect(() => failpointsFromEnvironment({ MILLRACE_FAILPOINTS: part })).toThrow('cannot read')
   })
 
-  it('is unknown to configuration, command line and faces', () => {
+  it('is unknown to configuration, command line and sessions', () => {
     const faces = broker.filter(([path]) =>
-      /^broker\/((config|cli|http|session)\/|(main|index|broker)\.ts$)/.test(path),
+      /^broker\/((config|cli|session)\/|(main|index|broker|listener)\.ts$)/.test(path),
     )
-    expect(faces.length).toBeGreaterThan(50)
+    expect(faces.length).toBeGreaterThan(30)
     expect(faces.flatMap(([path, text]) => (/planted/i.test(text) ? [path] : []))).toEqual([])
+  })
+
+  it('is made over HTTP where a test serves it with failpoints, which a broker never does', () => {
+    const lines = broker.flatMap(([path, text]) => (path.startsWith('broker/http/') ? text.split('\n') : []))
+    const mentions = lines.filter((line) => /planted/i.test(line))
+    expect(mentions.length).toBeGreaterThan(0)
+    for (const line of mentions) expect(line).toMatch(/failpoints\?\.planted [!=]== '\w+'/)
+    const [, served] = /http\.serve\(([^)]*)\)/.exec(new Map(broker).get('broker/listener.ts') ?? '') ?? []
+    expect(served).toMatch(/^\{[\w, ]+\}$/)
+    expect(served).not.toContain('failpoints')
   })
 
   it('has a point in the broker where it is made', () => {

@@ -16,8 +16,8 @@ export const forkPrefix: Rule = {
       if (fork === undefined || observed.gone.has(topicId)) continue
       const log = observed.log({ topicId, partition: 0 })
       for (const sighting of log.seen.values()) {
-        if (sighting.offset >= fork.offset) continue
-        const finding = unlike(observed, sighting, fork)
+        const isOwn = sighting.offset >= fork.offset
+        const finding = isOwn ? taken(observed, sighting, fork) : unlike(observed, sighting, fork)
         if (finding !== undefined) yield finding
       }
       yield* cutShort(log, fork)
@@ -43,6 +43,17 @@ function unlike(observed: Observed, sighting: Sighting, fork: Fork): Finding | u
     return undefined
   return {
     message: `${here}, and nobody wrote it to its source`,
+    events: [...asked.flatMap(({ write }) => write.events), event],
+  }
+}
+
+/** From the place where it leaves its source a fork has none of the source's records. */
+function taken(observed: Observed, { log, offset, value, event }: Sighting, fork: Fork): Finding | undefined {
+  const asked = observed.asked(value)
+  if (asked.some(({ record }) => record.topicId === log.topicId)) return undefined
+  if (!asked.some(({ record }) => isAbove(observed, record.topicId, fork))) return undefined
+  return {
+    message: `"${value}" is at offset ${offset} of ${log.name}, which left its source at ${fork.offset}, and was written to that`,
     events: [...asked.flatMap(({ write }) => write.events), event],
   }
 }

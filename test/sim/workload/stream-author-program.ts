@@ -79,7 +79,7 @@ class Author {
       ...(closes && { 'stream-closed': 'true' }),
       ...(fork && {
         'stream-forked-from': pathOf(fork.source),
-        'stream-fork-offset': tokenOf(fork.offset),
+        'stream-fork-offset': tokenOf(fork.source, fork.offset),
       }),
     }
     const bytes = values.length === 0 ? undefined : this.#body(stream, values)
@@ -104,7 +104,7 @@ class Author {
       assertHttpPossible(outcome.error, codes)
       return
     }
-    stream.endOffset += values.length
+    stream.endOffset = nextOffsetIn(stream, outcome.answer)
     stream.isClosed = closes
     this.#shelf.streams.push(stream)
   }
@@ -142,10 +142,10 @@ class Author {
         }),
       },
       () => this.#send(stream, { values, closes, producer }),
-      (answer) => placesOf(answer, { values, producer }),
+      (answer) => placesOf(answer, { stream, values, producer }),
     )
     if ('error' in outcome) return this.#refused(stream, producer, outcome.error)
-    stream.endOffset = Math.max(stream.endOffset, nextOffsetIn(outcome.answer))
+    stream.endOffset = Math.max(stream.endOffset, nextOffsetIn(stream, outcome.answer))
     if (closes) stream.isClosed = true
     if (producer === undefined) return
     producer.seq++
@@ -229,10 +229,14 @@ const typeOf = ({ isJson }: WorkStream): string => (isJson ? 'application/json' 
 /** Undefined where an earlier attempt had done it: then the answer says where the stream ends, and not where it was written. */
 function placesOf(
   answer: HttpAnswer,
-  { values, producer }: { values: readonly string[]; producer: Producer | undefined },
+  {
+    stream,
+    values,
+    producer,
+  }: { stream: WorkStream; values: readonly string[]; producer: Producer | undefined },
 ) {
   if (values.length === 0 || (producer !== undefined && answer.status === 204)) return undefined
-  const base = nextOffsetIn(answer) - values.length
+  const base = nextOffsetIn(stream, answer) - values.length
   return values.map((_value, i) => ({ partition: 0, offset: base + i }))
 }
 

@@ -69,6 +69,10 @@ class StreamReading {
     this.#reader = `${process.name}/${round}`
   }
 
+  get #token(): string {
+    return tokenOf(this.#stream, this.#next)
+  }
+
   async run(): Promise<void> {
     const { random } = this.#process
     const isEvents = random.chance(0.4)
@@ -87,9 +91,9 @@ class StreamReading {
   async #page(): Promise<void> {
     const since = this.#lab.history.next
     const isLive = this.#process.random.chance(0.4)
-    const path = `${pathOf(this.#stream)}?offset=${tokenOf(this.#next)}${isLive ? '&live=long-poll' : ''}`
+    const path = `${pathOf(this.#stream)}?offset=${this.#token}${isLive ? '&live=long-poll' : ''}`
     const answer = await requestSurely(this.#process, this.#link, { method: 'GET', path })
-    this.#told(toldBy(answer, { from: this.#next, since }))
+    this.#told(toldBy(this.#stream, answer, { from: this.#next, since }))
   }
 
   async #head(): Promise<void> {
@@ -98,7 +102,11 @@ class StreamReading {
     // It cannot say why.
     if (answer.status >= 300) return
     const isClosed = answer.headers.get('stream-closed') === 'true'
-    recordEnd(this.#lab.history, this.#stream, { endOffset: nextOffsetIn(answer), isClosed, since })
+    recordEnd(this.#lab.history, this.#stream, {
+      endOffset: nextOffsetIn(this.#stream, answer),
+      isClosed,
+      since,
+    })
   }
 
   /** Data counts with the event behind it, which says where to go on. */
@@ -108,14 +116,15 @@ class StreamReading {
     const { random } = this.#process
     const leaveOdds = random.pick([0, 0.1])
     let body = ''
-    const path = `${pathOf(this.#stream)}?offset=${tokenOf(this.#next)}&live=sse`
+    const path = `${pathOf(this.#stream)}?offset=${this.#token}&live=sse`
     const answer = await this.#link.follow({ method: 'GET', path }, (bytes) => {
       for (const { name, data } of text.take(bytes)) {
         if (name === 'data') body += data
         else {
           const { streamNextOffset, streamClosed = false, upToDate = false } = JSON.parse(data) as Control
           const isClosed = streamClosed ? true : upToDate ? false : undefined
-          this.#told({ from: this.#next, next: offsetIn(streamNextOffset), body, isClosed, since })
+          const next = offsetIn(this.#stream, streamNextOffset)
+          this.#told({ from: this.#next, next, body, isClosed, since })
           body = ''
         }
       }
@@ -139,7 +148,7 @@ class StreamReading {
     const isGone = this.#stream.gone !== 'no'
     if (code === 'OFFSET_OUT_OF_RANGE' && typeof details.endOffset === 'string') {
       // It was there: the checker says so.
-      const endOffset = offsetIn(details.endOffset)
+      const endOffset = offsetIn(this.#stream, details.endOffset)
       this.#lab.history.record({ ...placeOf(this.#stream), type: 'bounds', startOffset: 0, endOffset })
       return
     }
@@ -157,11 +166,14 @@ export async function readToItsEnd(
   const { history } = lab
   for (let from = 0, isAtEnd = false; !isAtEnd; ) {
     const since = history.next
-    const get = { method: 'GET', path: `${pathOf(stream)}?offset=${from === 0 ? '-1' : tokenOf(from)}` }
+    const get = {
+      method: 'GET',
+      path: `${pathOf(stream)}?offset=${from === 0 ? '-1' : tokenOf(stream, from)}`,
+    }
     try {
       const answer = await persistently(process, () => requestSurely(process, link, get))
       if (stream.gone === 'surely') throw new Error(`stream "${stream.name}" was deleted and is there`)
-      const { next, body, isClosed } = toldBy(answer, { from, since })
+      const { next, body, isClosed } = toldBy(stream, answer, { from, since })
       const records = recordsIn(stream, body, from)
       const place = placeOf(stream)
       history.record({ type: 'log', ...place, startOffset: from, endOffset: next, records })
@@ -186,10 +198,14 @@ interface Control {
 const placeOf = ({ name }: WorkStream) => ({ topicId: name, partition: 0 })
 
 /** What a page says. */
-export function toldBy(answer: HttpAnswer, { from, since }: { from: number; since: number }): Told {
+export function toldBy(
+  stream: WorkStream,
+  answer: HttpAnswer,
+  { from, since }: { from: number; since: number },
+): Told {
   const isUpToDate = answer.headers.get('stream-up-to-date') === 'true'
   const isClosed = answer.headers.get('stream-closed') === 'true' || (isUpToDate ? false : undefined)
-  return { from, next: nextOffsetIn(answer), body: answer.bytes.toString(), isClosed, since }
+  return { from, next: nextOffsetIn(stream, answer), body: answer.bytes.toString(), isClosed, since }
 }
 
 export function recordRead(

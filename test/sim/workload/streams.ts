@@ -7,8 +7,14 @@ import { nameOf } from './payload.js'
 export interface WorkStream {
   readonly name: string
   readonly isJson: boolean
+  /** Undefined: it is no fork. */
+  readonly source: WorkStream | undefined
   /** Its first own offset, if it is a fork. */
   readonly ownFrom: number
+  /** Offsets as somebody was told them. */
+  readonly tokens: Map<number, string>
+  /** How its own end, once somebody was told one. */
+  tokenEnd: string | undefined
   /** It reaches at least so far. */
   endOffset: number
   /** Somebody was told that it is closed. */
@@ -50,7 +56,11 @@ export class StreamShelf {
       ...(fork && { fork: { topicId: fork.source.name, offset: fork.offset } }),
     })
     const ownFrom = fork?.offset ?? 0
-    return { name, isJson, ownFrom, endOffset: ownFrom, isClosed: false, gone: 'no' }
+    const source = fork?.source
+    return {
+      ...{ name, isJson, source, ownFrom, tokens: new Map(), tokenEnd: undefined },
+      ...{ endOffset: ownFrom, isClosed: false, gone: 'no' },
+    }
   }
 
   /** The number of a producer in the history, apart from those that the broker gives to others. */
@@ -72,15 +82,30 @@ export class StreamShelf {
 
 export const pathOf = ({ name }: WorkStream): string => `/v1/stream/${name}`
 
-export const tokenOf = (offset: number): string => `${'0'.repeat(16)}_${String(offset).padStart(16, '0')}`
+/** An offset that the stream reaches, as its answers have it: a fork's are its source's up to where it leaves it. */
+export function tokenOf(stream: WorkStream, offset: number): string {
+  const told = stream.tokens.get(offset)
+  if (told !== undefined) return told
+  const digits = String(offset).padStart(16, '0')
+  if (offset === 0) return `${digits}_${digits}`
+  if (stream.source !== undefined && offset <= stream.ownFrom) return tokenOf(stream.source, offset)
+  if (stream.tokenEnd === undefined) throw new Error(`"${stream.name}" has told nobody an offset of its own`)
+  return `${digits}_${stream.tokenEnd}`
+}
 
-export const offsetIn = (token: string): number => Number(token.split('_')[1])
+/** The number in an offset that the stream's answers have. */
+export function offsetIn(stream: WorkStream, token: string): number {
+  const offset = Number(token.slice(0, 16))
+  stream.tokens.set(offset, token)
+  if (offset > stream.ownFrom) stream.tokenEnd ??= token.slice(17)
+  return offset
+}
 
 /** Where an answer says to go on. */
-export function nextOffsetIn({ headers }: HttpAnswer): number {
+export function nextOffsetIn(stream: WorkStream, { headers }: HttpAnswer): number {
   const token = headers.get('stream-next-offset')
   if (token === undefined) throw new Error('an answer does not say where to go on')
-  return offsetIn(token)
+  return offsetIn(stream, token)
 }
 
 /** Records as a body: in a stream of bytes each is a line. */

@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest'
 import { jsonElements } from '../../../../broker/http/streams/json-elements.js'
 import { liveCursor } from '../../../../broker/http/streams/stream-cursor.js'
 import { topicNameOf } from '../../../../broker/http/streams/stream-name.js'
-import { offsetOf, offsetToken } from '../../../../broker/http/streams/stream-offset.js'
 import { segmentsOf } from '../../../../broker/shard/stream-segments.js'
 import { type TopicId, topicIdFrom } from '../../../../protocol/ids.js'
 import { SeededRandom } from '../../../support/seeded-random.js'
@@ -43,17 +42,6 @@ describe('the topic of a stream', () => {
       expect(byName.get(name) ?? path).toBe(path)
       byName.set(name, path)
     }
-  })
-})
-
-describe('the offset of a stream', () => {
-  it('sorts as text, begins with zeros, and is read as it was written', () => {
-    const offsets = [0, 1, 9, 10, 99, 2 ** 32, Number.MAX_SAFE_INTEGER]
-    const tokens = offsets.map(offsetToken)
-    expect(tokens[0]).toBe('0000000000000000_0000000000000000')
-    expect([...tokens].sort()).toEqual(tokens)
-    expect(tokens.map((token) => offsetOf(token, 'offset'))).toEqual(offsets)
-    expect(offsetOf('9999999999999999_9999999999999999', 'offset')).toBe(Number.POSITIVE_INFINITY)
   })
 })
 
