@@ -24,6 +24,8 @@ const QUIET_TURNS = 4
 const QUIET_TURNS_AT_FIRST = 2
 /** Real time after which work that does not come to rest is no longer waited for. */
 const SETTLE_MS_MAX = 2_000
+/** What one turn of the loop counts at most: while the process stands still, nothing can come to rest. */
+const TURN_MS_MAX = 50
 /** Node fires a longer timeout at once. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1
 
@@ -157,14 +159,16 @@ export class ManualClock implements Clock {
  * turns. A few are enough where nothing began: what was sent within this process has arrived by then.
  */
 async function settled(): Promise<void> {
-  const deadlineMs = machineMs() + SETTLE_MS_MAX
+  let waitedMs = 0
   let quietTurns = QUIET_TURNS - QUIET_TURNS_AT_FIRST
   for (;;) {
     const events = loopEvents()
+    const begunMs = machineMs()
     await new Promise((resolve) => setImmediate(resolve))
     if (hasPendingWork() || loopEvents() !== events) quietTurns = 0
     else if (++quietTurns >= QUIET_TURNS) return
-    if (machineMs() > deadlineMs) return
+    waitedMs += Math.min(TURN_MS_MAX, machineMs() - begunMs)
+    if (waitedMs > SETTLE_MS_MAX) return
   }
 }
 

@@ -115,5 +115,5 @@ describe('the Durable Streams client, unmodified', () => {
     for (const { received } of tails) expect(received).toEqual(all)
     const read = await stream<Message>({ url, live: false, json: true })
     expect((await read.json()).map(({ n }) => n)).toEqual(all)
-  }, 120_000)
+  }, 300_000)
 })

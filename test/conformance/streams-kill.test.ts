@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BrokerProcess } from '../support/broker-process.js'
+import { until } from '../support/until.js'
 import { askStream, asProducer, offsetIn, type StreamAnswer } from './stream-http.js'
 
 const closing: (() => Promise<unknown>)[] = []
@@ -107,8 +107,11 @@ describe('streams, after a SIGKILL in the middle of producers’ load', () => {
     )
 
     for (let kill = 0; kill < 2; kill++) {
+      const before = writers.map(({ writer }) => writer.ends.length)
       const load = Promise.all(writers.map(({ writer }) => writer.run()))
-      await sleep(400)
+      // Each has written, and goes on.
+      const isAtWork = () => writers.every(({ writer }, i) => writer.ends.length > (before[i] ?? 0) + 10)
+      await Promise.race([until(isAtWork), load])
       await broker.kill()
       await load
       await broker.start()
@@ -160,5 +163,5 @@ describe('streams, after a SIGKILL in the middle of producers’ load', () => {
     // With its last fork the deleted source goes, and its path is free.
     for (const path of ['fork', 'fork/of']) await askStream(base + path, 'DELETE')
     expect((await askStream(`${base}gone/source`, 'GET')).status).toBe(404)
-  }, 120_000)
+  }, 300_000)
 })

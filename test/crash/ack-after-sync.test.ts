@@ -48,7 +48,7 @@ const isDurableOpen = ({ name, args }: SystemCall): boolean => name === 'openat'
 describe('an acknowledgement', () => {
   test.skipIf(!hasStrace)(
     'leaves the process only after the O_DSYNC write of its record returned',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async () => {
       const directory = await mkdtemp(join(tmpdir(), 'millrace-strace-'))
       const trace = join(directory, 'trace')

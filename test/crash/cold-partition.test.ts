@@ -31,9 +31,13 @@ test(`one record in a cold partition and ${bytes / 1e9} GB elsewhere leave the W
     let highest = 0
     const sampler = setInterval(
       () =>
-        void walBytes(dataDir).then((now) => {
-          highest = Math.max(highest, now)
-        }),
+        // One that was asked for last may find the directory gone.
+        void walBytes(dataDir).then(
+          (now) => {
+            highest = Math.max(highest, now)
+          },
+          () => {},
+        ),
       100,
     )
     await writeBytes({ url: broker.url, topic: 'hot', bytes, batchBytes: 256 * 1024 })

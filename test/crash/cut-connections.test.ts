@@ -77,7 +77,7 @@ async function run(random: SeededRandom): Promise<void> {
       workload.work(actor(), stop.signal),
     ]).then(() => {})
     const isEnough = () => proxy.counts.cuts + proxy.counts.freezes > TROUBLES_MIN
-    const trouble = sleep(TROUBLE_MS).then(() => until(isEnough))
+    const trouble = sleep(TROUBLE_MS).then(() => until(isEnough, { timeoutMs: 300_000 }))
     await Promise.race([trouble, reading, writing.then(() => trouble)])
     const counts = { ...proxy.counts }
     isOver = true
@@ -85,7 +85,7 @@ async function run(random: SeededRandom): Promise<void> {
     await Promise.race([writing, reading])
     await workload.finish(admin)
     const isDone = async () => (await lagOf(admin)) === 0
-    await Promise.race([until(isDone, { timeoutMs: 60_000, everyMs: 100 }), reading])
+    await Promise.race([until(isDone, { timeoutMs: 300_000, everyMs: 100 }), reading])
     stop.abort()
     await reading
     const { ids, plain, pairs, jobs, jobsAcked, givenAgain, ends } = workload

@@ -9,6 +9,7 @@ import type { Seen } from '../checker/history.js'
 import { HistoryRecorder } from '../checker/recorder.js'
 import { nameOf, payloadOf } from '../sim/workload/payload.js'
 import { BrokerProcess } from '../support/broker-process.js'
+import { until } from '../support/until.js'
 
 const isLong = process.env.MILLRACE_LONG === '1'
 const endings = [
@@ -53,13 +54,16 @@ async function produce(
   return acknowledged
 }
 
-/** Follows all partitions from their start; returns how many records it saw. */
-async function follow(
-  client: Client,
-  { reader, history, signal }: { reader: string; history: HistoryRecorder; signal: AbortSignal },
-): Promise<number> {
+interface Following {
+  readonly reader: string
+  readonly history: HistoryRecorder
+  readonly signal: AbortSignal
+  readonly onSeen: (records: number) => void
+}
+
+/** Follows all partitions from their start, until it is stopped. */
+async function follow(client: Client, { reader, history, signal, onSeen }: Following): Promise<void> {
   const next = Array.from({ length: PARTITIONS }, () => 0)
-  let count = 0
   try {
     for await (const { partition, records, nextOffset } of client.readBatches(Work, {
       from: 'earliest',
@@ -77,18 +81,17 @@ async function follow(
         records: seen,
       })
       next[partition] = nextOffset
-      count += records.length
+      onSeen(records.length)
     }
   } catch (error) {
     if (!signal.aborted) throw error
   }
-  return count
 }
 
 test.each(endings)(
   'ten producers and ten readers lose, repeat and reorder nothing through $seconds s of $signal',
   {
-    timeout: 300_000,
+    timeout: 600_000,
   },
   async ({ how, seconds }) => {
     const dataDir = await mkdtemp(join(tmpdir(), 'millrace-kills-'))
@@ -104,7 +107,7 @@ test.each(endings)(
       },
     })
     await broker.start()
-    const open = (): Client => connect(broker.url, { requestTimeoutMs: 60_000, backoffCapMs: 300 })
+    const open = (): Client => connect(broker.url, { requestTimeoutMs: 240_000, backoffCapMs: 300 })
     const clients = Array.from({ length: PRODUCERS + READERS }, open)
     const history = new HistoryRecorder()
     history.record({ type: 'topic', topicId: Work.name, name: Work.name, partitions: PARTITIONS })
@@ -115,9 +118,14 @@ test.each(endings)(
       const producers = clients
         .slice(0, PRODUCERS)
         .map((client, i) => produce(client, { name: `p${i}`, history, isOver: () => isOver }))
-      const readers = clients
-        .slice(PRODUCERS)
-        .map((client, i) => follow(client, { reader: `r${i}`, history, signal: reading.signal }))
+      const { signal } = reading
+      const seen = Array.from({ length: READERS }, () => 0)
+      const readers = clients.slice(PRODUCERS).map((client, i) => {
+        const onSeen = (records: number): void => {
+          seen[i] = (seen[i] ?? 0) + records
+        }
+        return follow(client, { reader: `r${i}`, history, signal, onSeen })
+      })
       const watched = Promise.all([...producers, ...readers])
       const ended = await Promise.race([
         endAgainAndAgain(broker, { how, seconds, dataDir, history }),
@@ -126,9 +134,10 @@ test.each(endings)(
       isOver = true
       const acknowledged = (await Promise.all(producers)).reduce((sum, count) => sum + count)
       const stored = await readAll(clients[0] as Client, history)
-      await sleep(500)
+      // Readers that had not reached the end when they were stopped would prove little.
+      await Promise.race([until(() => seen.every((count) => count >= stored)), watched])
       reading.abort()
-      const seen = await Promise.all(readers)
+      await Promise.all(readers)
       console.log(
         `${ended} times ${how}, acknowledged ${acknowledged}, stored ${stored}, seen by each reader ${Math.min(...seen)} to ${Math.max(...seen)}`,
       )
@@ -137,7 +146,6 @@ test.each(endings)(
       expect(checkHistory(history.events)).toEqual([])
       // Every send was answered, so there is nothing else in the log.
       expect(stored).toBe(acknowledged)
-      // Readers that had not reached the end when they were stopped would prove little.
       for (const count of seen) expect(count).toBe(stored)
     } finally {
       await Promise.all(clients.map((client) => client.close({ drainMs: 0 })))
@@ -157,13 +165,13 @@ async function endAgainAndAgain(
   }: { how: 'kill' | 'stop'; seconds: number; dataDir: string; history: HistoryRecorder },
 ): Promise<number> {
   const untilMs = performance.now() + seconds * 1000
+  const written = (): number => history.events.filter(({ type }) => type === 'written').length
   let times = 0
-  while (
-    performance.now() < untilMs ||
-    times < ENDINGS_MIN ||
-    history.events.filter(({ type }) => type === 'written').length < ACKNOWLEDGED_MIN
-  ) {
+  while (performance.now() < untilMs || times < ENDINGS_MIN || written() < ACKNOWLEDGED_MIN) {
+    const before = written()
     await sleep(600 + Math.random() * 900)
+    // Where all is slow, a broker that is ended before anybody has got anywhere leaves them waiting for ever.
+    await until(() => written() > before, { timeoutMs: 200_000, everyMs: 50 })
     if (how === 'stop') {
       expect(await broker.stop()).toBe(0)
       expect(await readdir(dataDir)).toContain('clean-stop.json')

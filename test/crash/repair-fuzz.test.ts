@@ -109,5 +109,5 @@ test(
     if (isLong) console.log(outcomes)
     expect(outcomes.repaired ?? 0).toBeGreaterThan(onlySeed === undefined ? rounds / 2 : -1)
   },
-  isLong ? 3_600_000 : 60_000,
+  isLong ? 3_600_000 : 300_000,
 )

@@ -196,9 +196,9 @@ function replay(identity: { clusterId: never; walId: string }, groups: readonly 
 test('replaying every prefix of a WAL twice gives the same state, and the whole of it the state that wrote it', async () => {
   const { groups, identity, hash } = await recordWal()
   expect(groups.length).toBeGreaterThan(60)
-  // These two are logged as time goes by; the walk of the state has them.
+  // Logged as time goes by, so that they may be there or not; the walk of the state has them.
   const { append: _, streamsAccessed: __, streamProducersForgotten: ___, ...others } = OPCODE
-  expect([...typesIn(groups)].sort()).toEqual(Object.keys(others).sort())
+  expect([...typesIn(groups)].filter((type) => type in others).sort()).toEqual(Object.keys(others).sort())
   const hashes = groups.map((_, last) => {
     const prefix = groups.slice(0, last + 1)
     const first = replay(identity, prefix)

@@ -221,7 +221,7 @@ export class RetentionWorkload {
         await cursor.ack(shard.bounds(topicId, partition).durableEnd)
       }
     }
-    const deadlineMs = performance.now() + 10_000
+    const deadlineMs = performance.now() + 60_000
     const state = () => shard.groups.state.topics.get(topicId)?.partitions ?? []
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, 50))

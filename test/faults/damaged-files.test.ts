@@ -90,12 +90,12 @@ beforeAll(async () => {
   await until(() => (whole.broker?.metrics.snapshot().counters.snapshots ?? 0) > 0)
   await whole.stop()
   return () => whole.end()
-}, 120_000)
+}, 300_000)
 
 test.each(someOf(damages))(
   'a start where $what is $how says so or does without, and all is there with the file back',
   {
-    timeout: 120_000,
+    timeout: 300_000,
   },
   async ({ file, isLast, how, says }) => {
     const broker = await FaultedBroker.copyOf(whole)
@@ -125,7 +125,7 @@ test.each(someOf(damages))(
 )
 
 test('a chunk that is cut short is found by the read that needs it, and the rest is served', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const broker = await FaultedBroker.start()
   faulted = broker

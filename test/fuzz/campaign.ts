@@ -14,7 +14,7 @@ const SHORT_SEED = 1
 
 export const isLongFuzz = longRuns > 0
 /** Of the whole test, the corpus included. */
-export const FUZZ_TIMEOUT_MS = isLongFuzz ? 3_600_000 : 120_000
+export const FUZZ_TIMEOUT_MS = isLongFuzz ? 3_600_000 : 300_000
 
 export interface Campaign<Recipe> {
   /** Its folder in the corpus. */

@@ -37,7 +37,7 @@ let subject: RecoverySubject
 
 beforeAll(async () => {
   subject = await RecoverySubject.make({ stop: 'killed', noSnapshots: false })
-}, 120_000)
+}, 300_000)
 
 test('a start on a manifest whose rows were changed refuses with CORRUPT_DATA and changes nothing, or serves what is there', {
   timeout: FUZZ_TIMEOUT_MS,

@@ -42,7 +42,7 @@ beforeAll(async () => {
   written = new Uint8Array(disk.bytesOf(path))
   rows = await rowsOf(disk)
   expect(rows.length).toBeGreaterThan(20)
-}, 120_000)
+}, 300_000)
 
 test('a changed snapshot is refused with CORRUPT_DATA, or gives the rows that were written', {
   timeout: FUZZ_TIMEOUT_MS,

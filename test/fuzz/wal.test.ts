@@ -68,7 +68,7 @@ beforeAll(async () => {
     await RecoverySubject.make({ stop: 'killed', noSnapshots: true }),
     await RecoverySubject.make({ stop: 'clean', noSnapshots: true }),
   ]
-}, 120_000)
+}, 300_000)
 
 test('a start on a WAL whose groups were changed refuses with CORRUPT_DATA and changes nothing, or serves what is there', {
   timeout: FUZZ_TIMEOUT_MS,

@@ -1,9 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const executable = fileURLToPath(new URL('../../dist/broker/millrace.cjs', import.meta.url))
+
+/** Between two lives of a broker its port is anybody's. */
+const PORT_MS_MAX = 30_000
 
 export interface BrokerProcessOptions {
   readonly dataDir: string
@@ -39,7 +43,22 @@ export class BrokerProcess {
     return this.#output
   }
 
+  /** Resolves when it is ready; waits for its port where somebody else has it for a moment. */
   async start(): Promise<void> {
+    const untilMs = performance.now() + PORT_MS_MAX
+    for (;;) {
+      const { length } = this.#output
+      try {
+        return await this.#spawn()
+      } catch (error) {
+        const isPortTaken = this.#output.slice(length).includes(`port ${this.#port} on 127.0.0.1 is in use`)
+        if (!isPortTaken || performance.now() > untilMs) throw error
+        await sleep(50)
+      }
+    }
+  }
+
+  async #spawn(): Promise<void> {
     const { dataDir, flags = {}, env = {}, under = [] } = this.#options
     const settings = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
     const command = [
@@ -63,7 +82,8 @@ export class BrokerProcess {
     })
     let log = ''
     await new Promise<void>((resolve, reject) => {
-      child.once('exit', (code, signal) =>
+      // Not at its exit: what it said last may not have been read by then.
+      child.once('close', (code, signal) =>
         reject(new Error(`the broker ended (${signal ?? code}) before it was ready:\n${this.#output}`)),
       )
       child.stdout?.on('data', (data: Buffer) => {

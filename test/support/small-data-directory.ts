@@ -131,9 +131,11 @@ export class SmallDirectories {
 
 /** Waits until nothing changes in a directory any more: a kill takes no time, a copy does. */
 async function quiet(directory: string): Promise<void> {
-  for (let before = ''; ; ) {
+  let before = ''
+  // Once does not tell: where this process stood still, nobody has had the time to write.
+  for (let looks = 0; looks < 2; ) {
     const now = await stampOf(directory)
-    if (now === before) return
+    looks = now === before ? looks + 1 : 0
     before = now
     // Longer than a proof, a flush or a seal keeps anybody waiting.
     await new Promise((resolve) => setTimeout(resolve, 100))

@@ -33,13 +33,13 @@ const isSettled = (promise: Promise<unknown>): Promise<boolean> =>
 describe('a crash after a request', () => {
   it('comes when its record is on disk and its sender has not been told', async () => {
     const crashed = broker.crashAfter('produce')
-    const hasty = client.producer(Numbers, { deliveryTimeoutMs: 5_000 })
+    const hasty = client.producer(Numbers, { deliveryTimeoutMs: 60_000 })
     const sent = hasty.send({ key: 'a', value: 1 })
     sent.catch(() => {})
     await crashed
     // It never hears of it: the client is gone before the broker is back.
     expect(await isSettled(sent)).toBe(false)
-    await broker.advance(6_000)
+    await broker.advance(61_000)
     await expect(sent).rejects.toMatchObject({ code: 'TIMEOUT', outcome: 'unknown' })
     await broker.restart()
     expect(await numbers()).toEqual([1])

@@ -71,6 +71,21 @@ describe('ManualClock', () => {
     expect(fired).toEqual(['between', 'after'])
   })
 
+  it('lets them do so too where the process stands still meanwhile', async () => {
+    const clock = new ManualClock()
+    const fired: string[] = []
+    const standStill = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_200)
+    clock.setTimer(() => {
+      setImmediate(() => {
+        standStill()
+        setImmediate(() => clock.setTimer(() => fired.push('between'), 500))
+      })
+    }, 1_000)
+    clock.setTimer(() => fired.push('after'), 2_000)
+    await clock.advance(3_000)
+    expect(fired).toEqual(['between', 'after'])
+  })
+
   it('does not fire what was cancelled, nor what is not due', async () => {
     const clock = new ManualClock()
     const fired = vi.fn()

@@ -9,6 +9,7 @@ import { Workload } from '../sim/workload/workload.js'
 import { BrokerProcess } from '../support/broker-process.js'
 import { Cli } from '../support/cli.js'
 import type { SeededRandom } from '../support/seeded-random.js'
+import { until } from '../support/until.js'
 import { expire } from './expiring-program.js'
 import type { Killer } from './killer.js'
 import { asClientProcess, RealProcess } from './real-process.js'
@@ -55,6 +56,8 @@ export async function torture(options: {
   readonly ms: number
   readonly random: SeededRandom
   readonly killer: Killer
+  /** After the kills the work goes on until it says so: brokers that are killed get little done where everything is slow. */
+  readonly isEnough?: (events: readonly HistoryEvent[]) => boolean
 }): Promise<RoundReport> {
   return await new Round(options).run()
 }
@@ -115,7 +118,7 @@ class Round {
   }
 
   async #work(): Promise<void> {
-    const { ms, killer } = this.#options
+    const { ms, killer, isEnough = () => true } = this.#options
     const lab = this.#lab()
     const workload = new Workload(lab, { parts: Number.POSITIVE_INFINITY })
     const others = [usurp(lab), expire(lab)]
@@ -128,6 +131,8 @@ class Round {
       isOver: () => this.#problems.length > 0 || (performance.now() >= untilMs && killer.total >= killsMin),
     })
     await this.#killing
+    const isDone = (): boolean => this.#problems.length > 0 || isEnough(this.#history.events)
+    await until(isDone, { timeoutMs: END_MS_MAX, everyMs: 100 })
     this.#isEnding = true
     const processes = others.flatMap((other) => other.processes)
     for (const process of processes) process.end()

