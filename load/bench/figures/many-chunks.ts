@@ -5,7 +5,7 @@ import { runLoad } from '../forked-load.js'
 import { ServerProcess, withServerOn } from '../server-process.js'
 
 const PARTITIONS = 1_000
-/** The least that may be set: each batch is a chunk. */
+/** The least that may be set: a batch is a chunk, as long as no other one of its partition waits to be sealed. */
 const FLAGS = { 'chunk-bytes': '4KiB' }
 const BATCH_BYTES = 5_000
 const SEALED_WITHIN_MS = 60 * 60_000
@@ -29,16 +29,23 @@ export const manyChunks: Figure = {
   contenders: async (context) => {
     const data = join(context.directory, 'data')
     const topics = sized(context, { full: 10, quick: 1 })
-    const batches = PARTITIONS * sized(context, { full: 10, quick: 1 })
+    const chunksEach = sized(context, { full: 10, quick: 1 })
     await withServerOn(
       'broker',
       data,
       async ({ url }) => {
-        for (let topic = 0; topic < topics; topic++) {
-          const writing = { url, batchBytes: BATCH_BYTES, recordBytes: 1_000, batches }
-          await runLoad('fill', { ...writing, topic: `bench-${topic}`, partitions: PARTITIONS })
+        const writing = {
+          url,
+          batchBytes: BATCH_BYTES,
+          recordBytes: 1_000,
+          batches: PARTITIONS,
+          partitions: PARTITIONS,
         }
-        await sealed(data, topics * batches)
+        for (let layer = 1; layer <= chunksEach; layer++) {
+          for (let topic = 0; topic < topics; topic++)
+            await runLoad('fill', { ...writing, topic: `bench-${topic}` })
+          await sealed(data, topics * PARTITIONS * layer)
+        }
       },
       FLAGS,
     )
