@@ -115,20 +115,24 @@ function openFile(path: string, flags: number): Promise<DiskFile> {
  */
 async function makeDirectories(path: string): Promise<string | undefined> {
   try {
-    await fs.promises.mkdir(path, directoryMode)
-    return path
+    return (await makeOne(path)) ? path : undefined
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && (await isDirectory(path))) return undefined
     if (!isMissing(error) || dirname(path) === path) throw error
   }
   const first = await makeDirectories(dirname(path))
+  await makeOne(path)
+  return first ?? path
+}
+
+/** False where it is there. */
+async function makeOne(path: string): Promise<boolean> {
   try {
     await fs.promises.mkdir(path, directoryMode)
+    return true
   } catch (error) {
-    // Somebody else was quicker.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !(await isDirectory(path))) throw error
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && (await isDirectory(path))) return false
+    throw error
   }
-  return first ?? path
 }
 
 const isDirectory = async (path: string): Promise<boolean> => (await fs.promises.stat(path)).isDirectory()

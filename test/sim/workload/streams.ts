@@ -58,8 +58,15 @@ export class StreamShelf {
     const ownFrom = fork?.offset ?? 0
     const source = fork?.source
     return {
-      ...{ name, isJson, source, ownFrom, tokens: new Map(), tokenEnd: undefined },
-      ...{ endOffset: ownFrom, isClosed: false, gone: 'no' },
+      name,
+      isJson,
+      source,
+      ownFrom,
+      tokens: new Map(),
+      tokenEnd: undefined,
+      endOffset: ownFrom,
+      isClosed: false,
+      gone: 'no',
     }
   }
 
