@@ -92,5 +92,8 @@ export function formatValue(kind: ValueKind, value: unknown): string {
   if (typeof value !== 'number') return Array.isArray(value) ? value.join(', ') || 'none' : String(value)
   if (kind === 'bytes') return formatBytes(value)
   if (kind === 'duration') return formatDuration(value)
-  return kind === 'port' ? String(value) : value.toLocaleString('en-US')
+  return kind === 'port' ? String(value) : formatCount(value)
 }
+
+/** `12,345`, of whole numbers. Not `toLocaleString`: the first call of that loads the world's formats, which takes 30 ms. */
+export const formatCount = (count: number): string => String(count).replace(/\B(?=(\d{3})+$)/g, ',')

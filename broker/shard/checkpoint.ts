@@ -58,6 +58,7 @@ export class Checkpoint {
   #running: Promise<void> | undefined
   #again = false
   #stopped = false
+  #isNewestKnown = false
   /** Of the newest verified snapshot. */
   #snapshotSequence = 0
   #snapshotBytes = 0
@@ -69,11 +70,8 @@ export class Checkpoint {
     this.#pageFile = new PageFile({ disk: options.disk, path: options.layout.dedupPages })
   }
 
-  async start(): Promise<void> {
-    const newest = await this.#newestVerified()
-    this.#snapshotSequence = newest?.applied.sequence ?? 0
-    this.#options.state.dedup.slots.reuseBut(newest?.pageSlots ?? new Set())
-    this.#tick()
+  start(): void {
+    this.#setTimer()
   }
 
   /** Called after every group: cheap. Holds appends that would grow what only a checkpoint shrinks. */
@@ -129,6 +127,10 @@ export class Checkpoint {
   #tick(): void {
     if (this.#stopped) return
     this.kick()
+    this.#setTimer()
+  }
+
+  #setTimer(): void {
     this.#timer = this.#options.clock.setTimer(() => this.#tick(), this.#options.flushMs, { unref: true })
   }
 
@@ -144,6 +146,8 @@ export class Checkpoint {
     }
     unhold('overlay')
     await this.#removeChunks(flushed.applied)
+    // Only now: a start does not wait for it, and until then the WAL is kept whole.
+    if (!this.#isNewestKnown) await this.#takeNewest()
     const unneeded = Math.min(flushed.applied, flushed.replayFrom - 1)
     if (this.#isSnapshotDue(unneeded)) await this.#snapshot()
     const isHasty = this.#options.failpoints.planted === 'walRecycledTooEarly'
@@ -218,17 +222,22 @@ export class Checkpoint {
     metrics.count('snapshots')
   }
 
-  /** The newest snapshot whose every byte is right. */
-  async #newestVerified(): Promise<SnapshotReport | undefined> {
-    const { disk, layout } = this.#options
+  /** Keeps the WAL from the newest snapshot on whose every byte is right. */
+  async #takeNewest(): Promise<void> {
+    const { disk, layout, state, warn } = this.#options
+    let newest: SnapshotReport | undefined
     for (const { path } of await listSnapshots(disk, layout.snapshots)) {
-      const report = await verifySnapshot(disk, path).catch((error: unknown) => {
-        this.#options.warn(`the snapshot ${path} cannot be used`, error)
-        return undefined
-      })
-      if (report !== undefined) return report
+      try {
+        newest = await verifySnapshot(disk, path)
+        break
+      } catch (error) {
+        warn(`the snapshot ${path} cannot be used`, error)
+      }
     }
-    return undefined
+    this.#snapshotSequence = newest?.applied.sequence ?? 0
+    this.#snapshotBytes = newest?.bytes ?? 0
+    state.dedup.slots.reuseBut(newest?.pageSlots ?? new Set())
+    this.#isNewestKnown = true
   }
 
   /** A last flush; nothing may be applied any more. */

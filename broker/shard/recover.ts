@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { MillraceError } from '../../protocol/error-codes.js'
-import { chunkFileName } from '../chunks/format.js'
+import { chunkFileName, chunkIdOf } from '../chunks/format.js'
 import { Manifest } from '../manifest/manifest.js'
 import { withPages } from '../manifest/page-file.js'
 import type { Store } from '../manifest/store.js'
@@ -59,9 +59,12 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   if (identity === undefined) return await createNew(options, manifest, contents.shard !== undefined)
 
   const { planted } = options.walOptions.failpoints
+  const chunkFiles = disk.list(layout.chunks)
+  // Told where it is awaited, unless something else is wrong before.
+  chunkFiles.catch(() => {})
   const replayed = await replay({ disk, layout, identity, contents, planted })
   const { state, scan } = replayed
-  const strays = await strayChunks(disk, layout, state)
+  const strays = strayChunks(await chunkFiles, layout, state)
   await removeCleanStop(disk, layout)
   if (scan.tornTail !== undefined) await keepBroken(disk, scan.tornTail)
   if (scan.tornTail !== undefined && planted === 'tornTailHangsStart') await new Promise(() => {})
@@ -134,6 +137,7 @@ export async function replay(options: {
     identity,
     from: shard?.replayFrom ?? 1,
     planted,
+    cleanEnd: cleanStop,
     visit: (group) => {
       groups++
       replayGroup(state, group, planted)
@@ -211,14 +215,15 @@ const walOptionsOf = (options: RecoverOptions, identity: WalIdentity, shardEpoch
 })
 
 /** Files among the chunks that nothing refers to; throws when one is missing that something does. */
-async function strayChunks(disk: Disk, layout: Layout, state: ShardState): Promise<string[]> {
-  const present = new Set(await disk.list(layout.chunks))
-  for (const chunkId of state.chunkReferences.keys()) {
-    if (!present.delete(chunkFileName(chunkId))) {
-      throw corrupt(join(layout.chunks, chunkFileName(chunkId)), 'the file is missing, and records are in it')
-    }
+function strayChunks(names: readonly string[], layout: Layout, { chunkReferences }: ShardState): string[] {
+  const strays = names.filter((name) => !chunkReferences.has(chunkIdOf(name) ?? Number.NaN))
+  if (names.length - strays.length === chunkReferences.size) return strays
+  const present = new Set(names)
+  for (const chunkId of chunkReferences.keys()) {
+    if (present.has(chunkFileName(chunkId))) continue
+    throw corrupt(join(layout.chunks, chunkFileName(chunkId)), 'the file is missing, and records are in it')
   }
-  return [...present]
+  return strays
 }
 
 async function removeAll(disk: Disk, directory: string, names: readonly string[]): Promise<void> {

@@ -238,7 +238,7 @@ export class Shard {
     await this.#commit.submit({
       decide: () => ({ commands: [{ type: 'shardEpochStarted', clusterId, shardEpoch }], result: undefined }),
     })
-    await this.#checkpoint.start()
+    this.#checkpoint.start()
     this.#sealer.start()
     await this.topics.ensureChangesTopic()
     await this.#housekeeping.start()

@@ -233,8 +233,11 @@ export function checkGroup(
   }
   if (next !== header.bytes)
     return { fault: 'bytes behind the last body belong to none', at: position + next }
-  for (let i = position + next; i < position + alignUp(header.bytes); i++) {
-    if (source[i] !== 0) return { fault: 'the padding is not zero', at: i }
+  const padding = source.subarray(position + next, position + alignUp(header.bytes))
+  if (Buffer.compare(padding, ZEROS.subarray(0, padding.length)) !== 0) {
+    return { fault: 'the padding is not zero', at: position + next + padding.findIndex((byte) => byte !== 0) }
   }
   return { rows }
 }
+
+const ZEROS = new Uint8Array(GROUP_ALIGN_BYTES)

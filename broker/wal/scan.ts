@@ -23,7 +23,8 @@ import {
   segmentFileName,
   segmentNumber,
 } from './segment.js'
-import { SegmentWindow } from './segment-window.js'
+import { SegmentWindow, type WindowSource } from './segment-window.js'
+import { WindowMemory } from './window-memory.js'
 
 /** One whole, checked group. `bytes` (padding included) is a view that is overwritten after the visit. */
 export interface ScannedGroup {
@@ -57,9 +58,11 @@ export interface ScanOptions {
   readonly disk: Disk
   readonly directory: string
   readonly identity: WalIdentity
-  /** The first group that the visitor needs; groups before it in the same segment are visited too. */
+  /** The first group that is visited. Of those before it in the same segment only the headers are looked at. */
   readonly from: number
   readonly visit: (group: ScannedGroup) => void
+  /** The end as a clean stop wrote it down. Where it is found there, nothing further is looked for behind it. */
+  readonly cleanEnd?: Pick<WalEnd, 'sequence' | 'headerCrc'> | undefined
   readonly planted?: PlantedFault | undefined
 }
 
@@ -69,11 +72,12 @@ export interface ScanOptions {
  */
 export async function scanWal(options: ScanOptions): Promise<ScanResult> {
   const segments = await listSegments(options)
+  const source = { disk: options.disk, directory: options.directory, memory: new WindowMemory() }
   const unused: SegmentHeader[] = []
   let tornTail: TornTail | undefined
   // A segment without a group was made just before a crash: the WAL ends in the one before it.
   for (let last = segments.at(-1); last !== undefined && segments.length > 1; last = segments.at(-1)) {
-    const window = await SegmentWindow.open(options.disk, options.directory, last)
+    const window = await SegmentWindow.open(last, source)
     try {
       const expect = { walId: last.walId, sequence: last.firstSequence, previousCrc: last.previousCrc }
       const found = await readGroup(window, SEGMENT_HEADER_BYTES, { ...expect, planted: options.planted })
@@ -90,7 +94,7 @@ export async function scanWal(options: ScanOptions): Promise<ScanResult> {
   const first = startOf(segments, options.from)
   if (first === undefined) return { end: undefined, lastGroup: undefined, segments, unused, tornTail }
   refuseIfMissing(options, segments[first] as SegmentHeader)
-  return await new Scan(options, { segments, unused, tornTail }).run(first)
+  return await new Scan(options, { segments, unused, tornTail }, source).run(first)
 }
 
 function refuseIfMissing({ directory, from }: ScanOptions, first: SegmentHeader): void {
@@ -159,11 +163,17 @@ function startOf(segments: readonly SegmentHeader[], from: number): number | und
 class Scan {
   readonly #options: ScanOptions
   readonly #known: Pick<ScanResult, 'segments' | 'unused' | 'tornTail'>
+  readonly #source: WindowSource
   #lastGroup: ScannedGroup | undefined
 
-  constructor(options: ScanOptions, known: Pick<ScanResult, 'segments' | 'unused' | 'tornTail'>) {
+  constructor(
+    options: ScanOptions,
+    known: Pick<ScanResult, 'segments' | 'unused' | 'tornTail'>,
+    source: WindowSource,
+  ) {
     this.#options = options
     this.#known = known
+    this.#source = source
   }
 
   async run(first: number): Promise<ScanResult> {
@@ -178,7 +188,7 @@ class Scan {
       if (segment.firstSequence !== chain.sequence + 1 || segment.previousCrc !== chain.headerCrc) {
         throw this.#brokenChain(segments[index - 1], segment, chain.sequence)
       }
-      const window = await SegmentWindow.open(this.#options.disk, this.#options.directory, segment)
+      const window = await SegmentWindow.open(segment, this.#source)
       try {
         const read = await this.#readSegment(window, next, chain)
         chain = { sequence: read.sequence, headerCrc: read.headerCrc }
@@ -217,9 +227,19 @@ class Scan {
     let flags = 0
     // The group before the next segment's first must have exactly this CRC: the caller compares.
     while (next === undefined || sequence + 1 < next.firstSequence) {
-      const expect = { walId: segment.walId, sequence: sequence + 1, previousCrc: headerCrc }
-      const found = await readGroup(window, position, { ...expect, planted: this.#options.planted })
-      if (!('rows' in found)) {
+      const expect = {
+        walId: segment.walId,
+        sequence: sequence + 1,
+        previousCrc: headerCrc,
+        planted: this.#options.planted,
+      }
+      const isNeeded = expect.sequence >= this.#options.from
+      const found = await (isNeeded ? readGroup : readHeader)(window, position, expect)
+      if ('fault' in found) {
+        if (this.#isCleanEnd(sequence, headerCrc)) {
+          await this.#keepLast(window)
+          return { sequence, headerCrc, position, tornTail: undefined }
+        }
         const isEnded = (flags & GROUP_FLAG.segmentEnd) !== 0
         if (isEnded && next !== undefined) throw this.#brokenChain(segment, next, sequence)
         if (next !== undefined) throw damaged(window, found.at, expect.sequence, found.fault)
@@ -231,18 +251,22 @@ class Scan {
         this.#refuseIfProvenByUnused(window, expect.sequence, found)
         await refuseIfProven(window, position, expect.sequence, found)
         const tornTail = tornTailAt(window, position, found)
-        await this.#keepLast(window, position)
+        await this.#keepLast(window)
         return { sequence, headerCrc, position, tornTail }
       }
-      const group = { ...found, segment, position }
-      this.#options.visit(group)
-      this.#lastVisited = group
+      if ('rows' in found) this.#options.visit({ ...found, segment, position })
+      this.#last = { segment, position, expect }
       sequence = found.header.sequence
       headerCrc = found.header.headerCrc
       flags = found.header.flags
       position += alignUp(found.header.bytes)
     }
     return { sequence, headerCrc, position, tornTail: undefined }
+  }
+
+  #isCleanEnd(sequence: number, headerCrc: number): boolean {
+    const { cleanEnd } = this.#options
+    return cleanEnd?.sequence === sequence && cleanEnd.headerCrc === headerCrc
   }
 
   /** Whether the segment that a last group of `sequence` announced was made and never used. */
@@ -260,18 +284,18 @@ class Scan {
     throw damaged(window, found.at, sequence, `${found.fault}, and ${proof}`)
   }
 
-  #lastVisited: ScannedGroup | undefined
+  #last: { segment: SegmentHeader; position: number; expect: Expected } | undefined
 
-  /** Copies the last group out of the window, which may have moved on since. */
-  async #keepLast(window: SegmentWindow, end: number): Promise<void> {
-    const last = this.#lastVisited
-    if (last === undefined || last.segment.number !== window.segment.number) {
-      // It stands in an earlier segment only if this one holds none, and then the segment would be unused.
-      this.#lastGroup = undefined
-      return
-    }
-    const bytes = await window.view(last.position, end - last.position)
-    this.#lastGroup = { ...last, bytes: bytes.slice() }
+  /** Copies the last group out of the window, which may have moved on since. It may be written again: so all of it is checked. */
+  async #keepLast(window: SegmentWindow): Promise<void> {
+    this.#lastGroup = undefined
+    const last = this.#last
+    // It stands in an earlier segment only if this one holds none, and then the segment would be unused.
+    if (last?.segment.number !== window.segment.number) return
+    const { segment, position, expect } = last
+    const found = await readGroup(window, position, expect)
+    if ('fault' in found) throw damaged(window, found.at, expect.sequence, found.fault)
+    this.#lastGroup = { ...found, bytes: found.bytes.slice(), segment, position }
   }
 }
 
@@ -283,7 +307,12 @@ interface Fault {
   readonly bytes: number
 }
 
-type Found = Pick<ScannedGroup, 'header' | 'rows' | 'bytes'> | Fault
+interface Expected {
+  readonly walId: string
+  readonly sequence: number
+  readonly previousCrc: number
+  readonly planted: PlantedFault | undefined
+}
 
 const damaged = (
   window: SegmentWindow,
@@ -293,20 +322,18 @@ const damaged = (
 ): WalCorruption =>
   new WalCorruption({ file: window.path, byteOffset, reason: `group ${sequence}: ${reason}` })
 
-async function readGroup(
+async function readHeader(
   window: SegmentWindow,
   position: number,
-  expect: { walId: string; sequence: number; previousCrc: number; planted: PlantedFault | undefined },
-): Promise<Found> {
-  const { salt } = window.segment
+  expect: Expected,
+): Promise<{ header: GroupHeader } | Fault> {
   const head = await window.view(position, GROUP_ALIGN_BYTES)
-  const header = readGroupHeader(head, 0, salt)
+  const header = readGroupHeader(head, 0, window.segment.salt)
   if (header === undefined) {
     const looksTorn = resemblesGroup(head, 0, expect)
     const bytes = looksTorn ? claimedBytes(head, 0) : 0
     return { fault: 'no valid group begins here', at: position, looksTorn, bytes }
   }
-  const bytes = alignUp(header.bytes)
   if (
     header.walId !== expect.walId ||
     header.sequence !== expect.sequence ||
@@ -318,6 +345,19 @@ async function readGroup(
       reason: `group ${header.sequence} stands where group ${expect.sequence} belongs, or it follows another history`,
     })
   }
+  return { header }
+}
+
+async function readGroup(
+  window: SegmentWindow,
+  position: number,
+  expect: Expected,
+): Promise<Pick<ScannedGroup, 'header' | 'rows' | 'bytes'> | Fault> {
+  const found = await readHeader(window, position, expect)
+  if ('fault' in found) return found
+  const { header } = found
+  const { salt } = window.segment
+  const bytes = alignUp(header.bytes)
   const view = await window.view(position, bytes)
   const isTrusting = expect.planted === 'tornTailReplayed'
   if (isTrusting) view.fill(0, header.bytes)

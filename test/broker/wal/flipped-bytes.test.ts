@@ -118,7 +118,7 @@ describe('a WAL with one damaged byte', () => {
 
   beforeAll(async () => {
     bytes = await smallWal()
-    intact = await read(bytes, 12)
+    intact = await read(bytes, 11)
   })
 
   it('is what these tests take it to be', () => {

@@ -66,20 +66,41 @@ describe('scanWal', () => {
     expect(result.lastGroup?.header.sequence).toBe(wal.end.sequence)
   })
 
-  it('begins with the segment that holds the group asked for', async () => {
+  it('visits the groups from the one asked for on', async () => {
     const { disk } = await writtenWal(6)
-    for (const [from, first] of [
-      [1, 1],
-      [3, 1],
-      [4, 4],
-      [6, 4],
-      [7, 7],
-      [9, 7],
-    ]) {
-      const { groups, result } = await scan({ disk, from: from as number })
-      expect(groups[0]?.sequence).toBe(first)
+    for (const from of [1, 3, 4, 6, 7, 9]) {
+      const { groups, result } = await scan({ disk, from })
+      expect(groups.map(({ sequence }) => sequence)).toEqual(
+        Array.from({ length: 9 - from }, (_, i) => from + i),
+      )
       expect(result.segments).toHaveLength(3)
+      expect(result.lastGroup?.header.sequence).toBe(8)
     }
+  })
+
+  it('looks at no more than the headers of the groups before the one asked for', async () => {
+    const flipped = async (position: number): Promise<SimulatedDisk> => {
+      const { disk } = await writtenWal(6)
+      const bytes = (await disk.readFile(segmentPath(1))).slice()
+      bytes[position] = (bytes[position] ?? 0) ^ 1
+      await disk.replaceFile(segmentPath(1), bytes)
+      return disk
+    }
+    const header = 4 * KIB + 60
+    const body = 4 * KIB + 1_000
+    expect((await scan({ disk: await flipped(body), from: 2 })).groups[0]?.sequence).toBe(2)
+    expect((await refusalOf(await flipped(body), 1)).byteOffset).toBeGreaterThan(4 * KIB)
+    expect((await refusalOf(await flipped(header), 2)).byteOffset).toBe(4 * KIB)
+  })
+
+  it('checks all of the last group even if nobody asked for it: it may be written again', async () => {
+    const { disk } = await writtenWal(6)
+    const { segment, position, sequence } = (await scan({ disk })).result.end ?? expect.fail('no end')
+    const bytes = (await disk.readFile(segmentPath(segment.number))).slice()
+    bytes[position - 4 * KIB] = (bytes[position - 4 * KIB] ?? 0) ^ 1
+    await disk.replaceFile(segmentPath(segment.number), bytes)
+    const { reason } = await refusalOf(disk, sequence + 1)
+    expect(reason).toMatch(`group ${sequence}: `)
   })
 
   it('finds no end in a directory without segments', async () => {
