@@ -12,12 +12,30 @@ export type MemberId = Branded<string, 'MemberId'>
 /** 128 bits of a data directory's life. */
 export type ClusterId = Branded<string, 'ClusterId'>
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+const DIGITS = [...'0123456789abcdef'].map((digit) => digit.charCodeAt(0))
+const digits: number[] = new Array<number>(32).fill(0)
+
+const KNOWN_MAX = 1024
+/** Ids that were read lately, each in the place that its first bytes name: what is read comes again, and then as the same string. */
+const known = { bytes: new Uint8Array(KNOWN_MAX * 16), texts: new Array<string | undefined>(KNOWN_MAX) }
 
 /** 16 bytes at `position` as 32 hex digits. */
 export function hexFromBytes(bytes: Uint8Array, position = 0): string {
-  let text = ''
-  for (let i = position; i < position + 16; i++) text += HEX[bytes[i] ?? 0]
+  const place = ((bytes[position] ?? 0) | ((bytes[position + 1] ?? 0) << 8)) % KNOWN_MAX
+  const start = place * 16
+  const found = known.texts[place]
+  let i = 0
+  while (i < 16 && known.bytes[start + i] === (bytes[position + i] ?? 0)) i++
+  if (i === 16 && found !== undefined) return found
+  for (let i = 0; i < 16; i++) {
+    const byte = bytes[position + i] ?? 0
+    known.bytes[start + i] = byte
+    digits[2 * i] = DIGITS[byte >> 4] as number
+    digits[2 * i + 1] = DIGITS[byte & 15] as number
+  }
+  // One flat string at once: what is put together bit by bit is taken apart again when it becomes the key of a map.
+  const text = String.fromCharCode.apply(null, digits)
+  known.texts[place] = text
   return text
 }
 

@@ -244,9 +244,9 @@ export function fieldList<F extends Fields>(fields: F, root?: string): FieldList
   }
 }
 
-/** Named fields, as a list in the order of their names here. */
-export function tuple<F extends Fields>(fields: F): Shape<FieldsOf<F>> {
-  const inner = fieldList(fields)
+/** Named fields, as a list in the order of their names here. `root` as of fieldList. */
+export function tuple<F extends Fields>(fields: F, root?: string): Shape<FieldsOf<F>> {
+  const inner = fieldList(fields, root)
   const forms = Object.fromEntries(Object.entries(fields).map(([name, { form }]) => [name, form]))
   const expects = `a list of ${Object.keys(fields).length} fields`
   return {

@@ -1,3 +1,5 @@
+import { hexFromBytes } from '../../protocol/ids.js'
+
 /** How a field stands in a key: big-endian, so that keys sort as their fields do. `text` can only be the last. */
 export type KeyField = 'id' | 'u32' | 'u64' | 'text'
 
@@ -40,7 +42,7 @@ export function decodeKey(key: Uint8Array, fields: readonly KeyField[]): (string
   let at = 1
   for (const field of fields) {
     if (at + fixedBytes[field] > key.length) return undefined
-    if (field === 'id') values.push(idAt(key, at))
+    if (field === 'id') values.push(hexFromBytes(key, at))
     else if (field === 'u32') values.push(uint32At(key, at))
     else if (field === 'u64') values.push(uint32At(key, at) * TWO_32 + uint32At(key, at + 4))
     else values.push(asBuffer(key).toString('utf8', at))
@@ -68,16 +70,3 @@ export const uint32At = (bytes: Uint8Array, at: number): number =>
 
 const asBuffer = (bytes: Uint8Array): Buffer =>
   bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-
-/** Thousands of rows in a row carry the same topic id: they share one string. */
-const lastId = { bytes: new Uint8Array(16), text: '0'.repeat(32) }
-
-function idAt(key: Uint8Array, at: number): string {
-  let i = 0
-  while (i < 16 && lastId.bytes[i] === key[at + i]) i++
-  if (i < 16) {
-    lastId.bytes.set(key.subarray(at, at + 16))
-    lastId.text = asBuffer(key).toString('hex', at, at + 16)
-  }
-  return lastId.text
-}

@@ -30,9 +30,10 @@ const FLAG = { branch: 1, leaf: 2, overflow: 4, meta: 8 } as const
 const NODE_IS_BIG = 1
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
 
-/** Pages are read in runs of this many. */
+/** Pages are read in runs of this many, and those that stand next in the file ahead: a tree's pages are all over it. */
 const runPages = 64
-const runsKept = 32
+const runsAhead = 4
+const runsKept = 256
 
 interface Database {
   readonly depth: number
@@ -44,12 +45,22 @@ interface Database {
   readonly root: number | undefined
 }
 
-interface Node {
-  readonly key: Buffer
-  /** Child of a branch. */
-  readonly child: number
-  readonly data: Buffer
-  readonly overflow: { readonly page: number; readonly pages: number; readonly bytes: number } | undefined
+/** A key, where it stands: there are too many to make an object of each. */
+interface Key {
+  readonly page: Buffer
+  readonly start: number
+  readonly end: number
+}
+
+type Compare = (a: Key, b: Key) => number
+
+interface Walk {
+  readonly depth: number
+  readonly compare: Compare
+  /** Is given the key and the value of each node. */
+  readonly visit: ((key: Key, value: Buffer) => void) | undefined
+  readonly from?: Key | undefined
+  readonly to?: Key | undefined
 }
 
 /**
@@ -98,10 +109,10 @@ class LmdbFileCheck {
     this.#met = new Uint8Array(this.#pageCount)
     this.#met.fill(1, 0, META_PAGES)
     const free: Buffer[] = []
-    await this.#tree('main', databaseAt(meta, META.main), Buffer.compare)
-    await this.#tree('free', databaseAt(meta, META.free), compareNumbers, (node, data) => {
-      if (node.key.length !== 8) this.#fail(0, 'the free list has a key that is no transaction')
-      free.push(data)
+    await this.#tree('main', databaseAt(meta, META.main), compareBytes)
+    await this.#tree('free', databaseAt(meta, META.free), compareNumbers, (key, value) => {
+      if (key.end - key.start !== 8) this.#fail(0, 'the free list has a key that is no transaction')
+      free.push(value)
     })
     for (const list of free) this.#freePages(list)
   }
@@ -131,12 +142,7 @@ class LmdbFileCheck {
     return metas[odd > even ? 1 : 0] as Buffer
   }
 
-  async #tree(
-    name: string,
-    database: Database,
-    compare: (a: Buffer, b: Buffer) => number,
-    visit?: (node: Node, data: Buffer) => void,
-  ): Promise<void> {
+  async #tree(name: string, database: Database, compare: Compare, visit?: Walk['visit']): Promise<void> {
     this.#found = { branches: 0, leaves: 0, overflows: 0, entries: 0 }
     if (database.root !== undefined) {
       await this.#subtree(database.root, { depth: database.depth, compare, visit })
@@ -147,40 +153,30 @@ class LmdbFileCheck {
     }
   }
 
-  async #subtree(
-    page: number,
-    walk: {
-      depth: number
-      compare: (a: Buffer, b: Buffer) => number
-      visit: ((node: Node, data: Buffer) => void) | undefined
-      from?: Buffer | undefined
-      to?: Buffer | undefined
-    },
-  ): Promise<void> {
-    this.#meet(page)
+  async #subtree(number: number, walk: Walk): Promise<void> {
+    this.#meet(number)
+    const page = await this.#page(number)
     const isLeaf = walk.depth === 1
-    const nodes = this.#nodes(page, await this.#page(page), isLeaf)
+    const nodes = this.#nodes(number, page, isLeaf)
     this.#found[isLeaf ? 'leaves' : 'branches']++
-    for (const [i, node] of nodes.entries()) {
-      // A branch's first key stands for everything before its second one.
-      const key = !isLeaf && i === 0 ? walk.from : node.key
-      const next = nodes[i + 1]?.key ?? walk.to
-      if (
-        (walk.from && key && walk.compare(key, walk.from) < 0) ||
-        (next && key && walk.compare(key, next) >= 0)
-      ) {
-        this.#fail(page, 'its keys are out of order')
-      }
-      if (!isLeaf) await this.#subtree(node.child, { ...walk, depth: walk.depth - 1, from: key, to: next })
-      else {
-        const data = node.overflow ? await this.#overflow(node.overflow) : node.data
-        this.#found.entries++
-        walk.visit?.(node, data)
-      }
+    if (isLeaf) this.#found.entries += nodes.length
+    // A branch's first key stands for everything before its second one.
+    let key = isLeaf ? keyOf(page, nodes[0] as number) : walk.from
+    if (walk.from && key && walk.compare(key, walk.from) < 0) this.#fail(number, 'its keys are out of order')
+    for (let i = 0; i < nodes.length; i++) {
+      const at = nodes[i] as number
+      const next = i + 1 < nodes.length ? keyOf(page, nodes[i + 1] as number) : walk.to
+      if (next && key && walk.compare(key, next) >= 0) this.#fail(number, 'its keys are out of order')
+      if (!isLeaf)
+        await this.#subtree(childOf(page, at), { ...walk, depth: walk.depth - 1, from: key, to: next })
+      else if (walk.visit) walk.visit(key as Key, (await this.#large(page, at)) ?? smallValueOf(page, at))
+      else if (isBig(page, at)) await this.#large(page, at)
+      key = next
     }
   }
 
-  #nodes(number: number, page: Buffer, isLeaf: boolean): Node[] {
+  /** Where the nodes of a page begin. */
+  #nodes(number: number, page: Buffer, isLeaf: boolean): number[] {
     if (uint(page, PAGE.number) !== number) this.#fail(number, 'another page stands in its place')
     if (uint(page, PAGE.transaction) > this.#transaction)
       this.#fail(number, 'it is newer than the newest meta page')
@@ -193,18 +189,29 @@ class LmdbFileCheck {
     if (!Number.isInteger(count) || count < (isLeaf ? 1 : 2) || lower > upper || upper > page.length) {
       this.#fail(number, 'its bounds are impossible')
     }
-    const nodes: Node[] = []
+    const nodes: number[] = []
     let used = 0
     for (let i = 0; i < count; i++) {
       const at = PAGE_HEADER_BYTES + page.readUInt16LE(PAGE_HEADER_BYTES + i * POINTER_BYTES)
       const size =
         at >= upper && at + NODE_HEADER_BYTES <= page.length ? nodeBytes(page, at, isLeaf) : Infinity
       if (at + size > page.length) this.#fail(number, 'a node goes past its page')
-      nodes.push(nodeAt(page, at, isLeaf, size))
+      nodes.push(at)
       used += size + (size % 2)
     }
     if (used !== page.length - upper) this.#fail(number, 'its nodes do not fill their place')
     return nodes
+  }
+
+  /** The value of a leaf's node that has pages of its own; undefined of another one. */
+  async #large(page: Buffer, at: number): Promise<Buffer | undefined> {
+    if (!isBig(page, at)) return undefined
+    const { end } = keyOf(page, at)
+    return await this.#overflow({
+      page: uint(page, end),
+      pages: uint(page, end + 16),
+      bytes: page.readUInt32LE(at),
+    })
   }
 
   async #overflow({ page, pages, bytes }: { page: number; pages: number; bytes: number }): Promise<Buffer> {
@@ -255,20 +262,30 @@ class LmdbFileCheck {
 
   async #page(number: number): Promise<Buffer> {
     const run = Math.floor(number / runPages)
-    let bytes = this.#runs.get(run)
-    if (!bytes) {
-      const start = run * runPages * this.#pageBytes
-      bytes = this.#bytes(start, Math.min(runPages * this.#pageBytes, Math.max(this.#fileBytes - start, 0)))
-      this.#runs.set(run, bytes)
-      for (const oldest of this.#runs.keys()) {
-        if (this.#runs.size <= runsKept) break
-        this.#runs.delete(oldest)
-      }
-    }
+    const bytes = await (this.#runs.get(run) ?? this.#readRun(run))
+    for (let ahead = run + 1; ahead <= run + runsAhead; ahead++)
+      if (!this.#runs.has(ahead) && this.#runStart(ahead) < this.#fileBytes) this.#readRun(ahead)
     const at = (number % runPages) * this.#pageBytes
-    const page = (await bytes).subarray(at, at + this.#pageBytes)
+    const page = bytes.subarray(at, at + this.#pageBytes)
     if (page.length < this.#pageBytes) this.#fail(number, 'the file is cut short before it')
     return page
+  }
+
+  #readRun(run: number): Promise<Buffer> {
+    const start = this.#runStart(run)
+    const bytes = this.#bytes(start, Math.min(this.#runStart(1), Math.max(this.#fileBytes - start, 0)))
+    // Told to whoever looks for a page of it.
+    bytes.catch(() => {})
+    this.#runs.set(run, bytes)
+    for (const oldest of this.#runs.keys()) {
+      if (this.#runs.size <= runsKept) break
+      this.#runs.delete(oldest)
+    }
+    return bytes
+  }
+
+  #runStart(run: number): number {
+    return run * runPages * this.#pageBytes
   }
 
   async #bytes(position: number, length: number): Promise<Buffer> {
@@ -285,7 +302,17 @@ class LmdbFileCheck {
 /** Numbers past 2^53 come out inexact, which is enough to find them too large. */
 const uint = (bytes: Buffer, at: number): number => Number(bytes.readBigUInt64LE(at))
 
-const compareNumbers = (a: Buffer, b: Buffer): number => uint(a, 0) - uint(b, 0)
+const compareNumbers: Compare = (a, b) => uint(a.page, a.start) - uint(b.page, b.start)
+
+/** Byte by byte, the shorter one first. */
+function compareBytes(a: Key, b: Key): number {
+  const length = Math.min(a.end - a.start, b.end - b.start)
+  for (let i = 0; i < length; i++) {
+    const difference = (a.page[a.start + i] as number) - (b.page[b.start + i] as number)
+    if (difference !== 0) return difference
+  }
+  return a.end - a.start - (b.end - b.start)
+}
 
 const isPageSize = (bytes: number): boolean => bytes >= 512 && bytes <= 65_536 && (bytes & (bytes - 1)) === 0
 
@@ -313,16 +340,17 @@ function nodeBytes(page: Buffer, at: number, isLeaf: boolean): number {
     : Number.POSITIVE_INFINITY
 }
 
-function nodeAt(page: Buffer, at: number, isLeaf: boolean, size: number): Node {
-  const keyEnd = at + NODE_HEADER_BYTES + page.readUInt16LE(at + 6)
-  const data = page.subarray(keyEnd, at + size)
-  const isBig = isLeaf && page.readUInt16LE(at + 4) === NODE_IS_BIG
-  return {
-    key: page.subarray(at + NODE_HEADER_BYTES, keyEnd),
-    child: page.readUInt32LE(at) + page.readUInt16LE(at + 4) * 2 ** 32,
-    data,
-    overflow: isBig
-      ? { page: uint(data, 0), pages: uint(data, 16), bytes: page.readUInt32LE(at) }
-      : undefined,
-  }
+function keyOf(page: Buffer, at: number): Key {
+  const start = at + NODE_HEADER_BYTES
+  return { page, start, end: start + page.readUInt16LE(at + 6) }
+}
+
+const childOf = (page: Buffer, at: number): number =>
+  page.readUInt32LE(at) + page.readUInt16LE(at + 4) * 2 ** 32
+
+const isBig = (page: Buffer, at: number): boolean => page.readUInt16LE(at + 4) === NODE_IS_BIG
+
+function smallValueOf(page: Buffer, at: number): Buffer {
+  const { end } = keyOf(page, at)
+  return page.subarray(end, end + page.readUInt32LE(at))
 }

@@ -58,7 +58,7 @@ export function encodeRow<Row extends Key, Key>(space: Keyspace<Row, Key>, row: 
   const value = Buffer.allocUnsafe(AT.body + body.length)
   value[AT.version] = VALUE_VERSION
   value.set(body, AT.body)
-  value.writeUInt32BE(crc32(value.subarray(AT.version), crc32(key)), AT.crc)
+  value.writeUInt32BE(crc32(value, crc32(key), AT.version), AT.crc)
   return [key, value]
 }
 
@@ -73,7 +73,7 @@ export function decodeRow([key, value]: StoreEntry): DecodedRow {
   const corrupt = (reason: string, cause?: unknown): ManifestCorruption =>
     new ManifestCorruption({ keyspace: space.name, key: describeKey(key, space.keyFields), reason, cause })
   if (value.length <= AT.body) throw corrupt('its value is cut short')
-  if (uint32At(value, AT.crc) !== crc32(value.subarray(AT.version), crc32(key))) {
+  if (uint32At(value, AT.crc) !== crc32(value, crc32(key), AT.version)) {
     throw corrupt('its CRC does not match')
   }
   const version = value[AT.version]

@@ -54,7 +54,7 @@ function keyspace<Row, Key>(layout: Layout): Keyspace<Row, Key> {
     number: layout.number,
     name: layout.name,
     keyFields: Object.values(layout.key),
-    body: tuple(layout.body),
+    body: tuple(layout.body, layout.name),
     keyValues: (key) => names.map((name) => (key as Flat)[name]),
     flat: (row) => row as Flat,
     row: (keyValues, flat) => {
@@ -70,13 +70,6 @@ const anything: Shape<unknown> = {
   expects: 'anything',
   read: (value) => value,
   write: (value) => value,
-}
-
-/** As `id`, but it comes 100,000 times: one flat string from one native call. */
-const digest: Shape<string> = {
-  ...id<string>(),
-  read: (value, path) =>
-    value instanceof Buffer && value.length === 16 ? value.toString('hex') : id<string>().read(value, path),
 }
 
 /** Far above what a queue is let grow to: only against nonsense. */
@@ -99,7 +92,7 @@ const chunksLayout = keyspace<Flat, Flat>({
     recordCount: uint(),
     minAppendTime: uint(),
     maxAppendTime: uint(),
-    digest,
+    digest: id<string>(),
   },
 })
 

@@ -186,7 +186,13 @@ class Planning {
   async #replayed(contents: ManifestContents, source: StateSource | null): Promise<ShardState | undefined> {
     if (source === 'manifest') return this.#examined.state
     const layout = withoutMarker(this.#layout)
-    const replayed = replay({ disk: this.#disk, layout, identity: this.#identity, contents })
+    const replayed = replay({
+      disk: this.#disk,
+      layout,
+      identity: this.#identity,
+      contents,
+      isThorough: true,
+    })
     return await replayed.then(
       ({ state }) => state,
       () => undefined,

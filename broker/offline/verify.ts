@@ -194,7 +194,7 @@ class Examination {
   ): Promise<ShardState | undefined> {
     const layout = withoutMarker(this.#layout)
     try {
-      return (await replay({ disk: this.#disk, layout, identity, contents })).state
+      return (await replay({ disk: this.#disk, layout, identity, contents, isThorough: true })).state
     } catch (error) {
       const fault = this.#placed(faultFrom(error, layout.wal))
       // The scan has named it already, unless the WAL is whole and does not fit the manifest.

@@ -53,15 +53,16 @@ export interface Recovered {
  */
 export async function recover(options: RecoverOptions): Promise<Recovered> {
   const { disk, layout } = options
+  // There may be many: they are listed while the manifest is read.
+  const chunkFiles = disk.list(layout.chunks)
+  // Told where it is awaited, unless something else is wrong before.
+  chunkFiles.catch(() => {})
   const manifest = new Manifest(options.store)
   const contents = manifest.load()
   const identity = await readIdentity(disk, layout)
   if (identity === undefined) return await createNew(options, manifest, contents.shard !== undefined)
 
   const { planted } = options.walOptions.failpoints
-  const chunkFiles = disk.list(layout.chunks)
-  // Told where it is awaited, unless something else is wrong before.
-  chunkFiles.catch(() => {})
   const replayed = await replay({ disk, layout, identity, contents, planted })
   const { state, scan } = replayed
   const strays = strayChunks(await chunkFiles, layout, state)
@@ -111,6 +112,8 @@ export async function replay(options: {
   layout: Layout
   identity: WalIdentity
   contents: ReturnType<Manifest['load']>
+  /** Look at all of every segment that is read, as a start does not. */
+  isThorough?: boolean
   planted?: PlantedFault | undefined
 }): Promise<{
   state: ShardState
@@ -119,7 +122,7 @@ export async function replay(options: {
   groups: number
   noWal: () => never
 }> {
-  const { disk, layout, identity, contents, planted } = options
+  const { disk, layout, identity, contents, isThorough, planted } = options
   const { shard } = contents
   if (shard !== undefined && (shard.clusterId !== identity.clusterId || shard.walId !== identity.walId)) {
     throw corrupt(layout.manifest, 'the manifest belongs to another data directory')
@@ -136,6 +139,7 @@ export async function replay(options: {
     directory: layout.wal,
     identity,
     from: shard?.replayFrom ?? 1,
+    isThorough,
     planted,
     cleanEnd: cleanStop,
     visit: (group) => {

@@ -1,20 +1,19 @@
 import { join } from 'node:path'
 import type { Disk } from '../platform/disk.js'
 import type { PlantedFault } from '../platform/planted-faults.js'
-import { bodyFault } from './command.js'
 import { WalCorruption } from './corruption.js'
 import {
-  alignUp,
-  checkGroup,
-  claimedBytes,
-  type DirectoryRow,
-  GROUP_ALIGN_BYTES,
-  GROUP_FLAG,
-  GROUP_HEADER_BYTES,
-  type GroupHeader,
-  readGroupHeader,
-  resemblesGroup,
-} from './group.js'
+  damaged,
+  type Expected,
+  type FoundGroup,
+  type GroupFault,
+  readGroup,
+  readHeader,
+  refuseIfProven,
+  type TornTail,
+  tornTailAt,
+} from './found-group.js'
+import { alignUp, GROUP_FLAG } from './group.js'
 import type { WalEnd, WalIdentity } from './position.js'
 import {
   decodeSegmentHeader,
@@ -26,21 +25,12 @@ import {
 import { SegmentWindow, type WindowSource } from './segment-window.js'
 import { WindowMemory } from './window-memory.js'
 
-/** One whole, checked group. `bytes` (padding included) is a view that is overwritten after the visit. */
-export interface ScannedGroup {
-  readonly header: GroupHeader
-  readonly rows: readonly DirectoryRow[]
-  readonly bytes: Uint8Array
+export type { TornTail } from './found-group.js'
+
+/** One whole, checked group; its bytes are overwritten after the visit. */
+export interface ScannedGroup extends FoundGroup {
   readonly segment: SegmentHeader
   readonly position: number
-}
-
-/** The last group, cut because its write never finished: nobody was told that it was written. */
-export interface TornTail {
-  readonly file: string
-  readonly byteOffset: number
-  readonly bytes: number
-  readonly reason: string
 }
 
 export interface ScanResult {
@@ -58,8 +48,10 @@ export interface ScanOptions {
   readonly disk: Disk
   readonly directory: string
   readonly identity: WalIdentity
-  /** The first group that is visited. Of those before it in the same segment only the headers are looked at. */
+  /** The first group that is visited. Of those before it in the same segment only the headers are looked at, as a rule. */
   readonly from: number
+  /** Check every byte of those, too. */
+  readonly isThorough?: boolean | undefined
   readonly visit: (group: ScannedGroup) => void
   /** The end as a clean stop wrote it down. Where it is found there, nothing further is looked for behind it. */
   readonly cleanEnd?: Pick<WalEnd, 'sequence' | 'headerCrc'> | undefined
@@ -233,8 +225,9 @@ class Scan {
         previousCrc: headerCrc,
         planted: this.#options.planted,
       }
-      const isNeeded = expect.sequence >= this.#options.from
-      const found = await (isNeeded ? readGroup : readHeader)(window, position, expect)
+      const { from, isThorough = false, visit } = this.#options
+      const isNeeded = expect.sequence >= from
+      const found = await (isNeeded || isThorough ? readGroup : readHeader)(window, position, expect)
       if ('fault' in found) {
         if (this.#isCleanEnd(sequence, headerCrc)) {
           await this.#keepLast(window)
@@ -254,7 +247,7 @@ class Scan {
         await this.#keepLast(window)
         return { sequence, headerCrc, position, tornTail }
       }
-      if ('rows' in found) this.#options.visit({ ...found, segment, position })
+      if (isNeeded && 'rows' in found) visit({ ...found, segment, position })
       this.#last = { segment, position, expect }
       sequence = found.header.sequence
       headerCrc = found.header.headerCrc
@@ -277,7 +270,7 @@ class Scan {
   }
 
   /** A segment is made when what stands before it is on disk: even an unused one proves that. */
-  #refuseIfProvenByUnused(window: SegmentWindow, sequence: number, found: Fault): void {
+  #refuseIfProvenByUnused(window: SegmentWindow, sequence: number, found: GroupFault): void {
     const witness = this.#known.unused.find(({ provenSequence }) => provenSequence >= sequence)
     if (witness === undefined) return
     const proof = `segment ${segmentFileName(witness.number)} proves that it had been written`
@@ -296,99 +289,5 @@ class Scan {
     const found = await readGroup(window, position, expect)
     if ('fault' in found) throw damaged(window, found.at, expect.sequence, found.fault)
     this.#lastGroup = { ...found, bytes: found.bytes.slice(), segment, position }
-  }
-}
-
-interface Fault {
-  readonly fault: string
-  /** Of the byte in its segment. */
-  readonly at: number
-  readonly looksTorn: boolean
-  readonly bytes: number
-}
-
-interface Expected {
-  readonly walId: string
-  readonly sequence: number
-  readonly previousCrc: number
-  readonly planted: PlantedFault | undefined
-}
-
-const damaged = (
-  window: SegmentWindow,
-  byteOffset: number,
-  sequence: number,
-  reason: string,
-): WalCorruption =>
-  new WalCorruption({ file: window.path, byteOffset, reason: `group ${sequence}: ${reason}` })
-
-async function readHeader(
-  window: SegmentWindow,
-  position: number,
-  expect: Expected,
-): Promise<{ header: GroupHeader } | Fault> {
-  const head = await window.view(position, GROUP_ALIGN_BYTES)
-  const header = readGroupHeader(head, 0, window.segment.salt)
-  if (header === undefined) {
-    const looksTorn = resemblesGroup(head, 0, expect)
-    const bytes = looksTorn ? claimedBytes(head, 0) : 0
-    return { fault: 'no valid group begins here', at: position, looksTorn, bytes }
-  }
-  if (
-    header.walId !== expect.walId ||
-    header.sequence !== expect.sequence ||
-    header.previousCrc !== expect.previousCrc
-  ) {
-    throw new WalCorruption({
-      file: window.path,
-      byteOffset: position,
-      reason: `group ${header.sequence} stands where group ${expect.sequence} belongs, or it follows another history`,
-    })
-  }
-  return { header }
-}
-
-async function readGroup(
-  window: SegmentWindow,
-  position: number,
-  expect: Expected,
-): Promise<Pick<ScannedGroup, 'header' | 'rows' | 'bytes'> | Fault> {
-  const found = await readHeader(window, position, expect)
-  if ('fault' in found) return found
-  const { header } = found
-  const { salt } = window.segment
-  const bytes = alignUp(header.bytes)
-  const view = await window.view(position, bytes)
-  const isTrusting = expect.planted === 'tornTailReplayed'
-  if (isTrusting) view.fill(0, header.bytes)
-  const checked = checkGroup(view, 0, header, { salt, bodyFault: isTrusting ? () => undefined : bodyFault })
-  if ('fault' in checked) return { fault: checked.fault, at: position + checked.at, looksTorn: true, bytes }
-  return { header, rows: checked.rows, bytes: view }
-}
-
-/** A later group proves that this one had been written: then its damage is no torn write. */
-async function refuseIfProven(
-  window: SegmentWindow,
-  position: number,
-  sequence: number,
-  found: Fault,
-): Promise<void> {
-  for (let at = position + GROUP_ALIGN_BYTES; at < window.segment.bytes; at += GROUP_ALIGN_BYTES) {
-    const head = await window.view(at, GROUP_HEADER_BYTES)
-    const header = readGroupHeader(head, 0, window.segment.salt)
-    if (header !== undefined && header.sequence > sequence) {
-      const proof = `group ${header.sequence} at byte ${at} proves that it had been written`
-      throw damaged(window, found.at, sequence, `${found.fault}, and ${proof}`)
-    }
-  }
-}
-
-function tornTailAt(window: SegmentWindow, position: number, found: Fault): TornTail | undefined {
-  if (!found.looksTorn) return undefined
-  return {
-    file: window.path,
-    byteOffset: position,
-    bytes: Math.min(found.bytes, window.segment.bytes - position),
-    reason: found.fault,
   }
 }

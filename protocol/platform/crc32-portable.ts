@@ -22,12 +22,12 @@ function buildTables(): Int32Array {
   return tables
 }
 
-/** CRC-32 (IEEE 802.3, as in gzip) of `bytes`, going on from `seed`: crc32(b, crc32(a)) is the CRC of a then b. */
-export function crc32(bytes: Uint8Array, seed = 0): number {
+/** CRC-32 (IEEE 802.3, as in gzip) of `bytes` from `start` on, going on from `seed`: crc32(b, crc32(a)) is the CRC of a then b. */
+export function crc32(bytes: Uint8Array, seed = 0, start = 0): number {
   const tables = TABLES
-  const eights = bytes.length - (bytes.length % SLICES)
+  const eights = bytes.length - ((bytes.length - start) % SLICES)
   let crc = ~seed
-  let i = 0
+  let i = start
   for (; i < eights; i += SLICES) {
     // Every index is below bytes.length, and every table index below 2048.
     crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24)

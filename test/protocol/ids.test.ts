@@ -18,6 +18,15 @@ describe('an id', () => {
     expect(hexFromBytes(target, 2)).toBe('000102030405060708090a0b0c0d0e0f')
   })
 
+  it('is its own, however many others begin as it does', () => {
+    const ids = Array.from({ length: 5_000 }, (_, i) =>
+      Buffer.from(`${i % 3}id ${String(i).padStart(12, '0')}`),
+    )
+    for (const round of [1, 2])
+      for (const id of ids) expect(hexFromBytes(id), `round ${round}`).toBe(id.toString('hex'))
+    expect(hexFromBytes(new Uint8Array(16))).toBe('0'.repeat(32))
+  })
+
   it('refuses what is not 32 hex digits', () => {
     const good = '00112233445566778899aabbccddeeff'
     const bad = ['', good.slice(1), `${good}0`, `g${good.slice(1)}`, `${good.slice(1)}/`, `${good.slice(1)}:`]

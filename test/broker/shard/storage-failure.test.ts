@@ -213,6 +213,32 @@ describe('a seal that fails', () => {
   }
 })
 
+describe('a damaged snapshot', () => {
+  test('is found after the start, which does not wait for it, and the one before it is taken', async () => {
+    await open({
+      snapshotEveryBytes: 64 * KIB,
+      walSegmentBytes: 64 * KIB,
+      chunkBytes: 16 * KIB,
+      changesBytesMax: 0,
+    })
+    for (let sent = 0; simulated.counter('snapshots') < 2; sent++) {
+      await send(`${sent} ${'x'.repeat(4 * KIB)}`)
+      await simulated.clock.advanceAndSettle(50)
+    }
+    const [before = '', newest = ''] = await simulated.files('snapshots')
+    const bytes = (await simulated.disk.readFile(`/data/snapshots/${newest}`)).slice()
+    bytes[200] = (bytes[200] ?? 0) ^ 1
+    await simulated.disk.replaceFile(`/data/snapshots/${newest}`, bytes)
+    shard = await simulated.crash('kill')
+    const isWarned = (): boolean => simulated.warnings.some((warning) => warning.includes(newest))
+    expect(isWarned()).toBe(false)
+    await simulated.clock.advanceAndSettle(1_000)
+    await until(isWarned)
+    expect(simulated.warnings.some((warning) => warning.includes(before))).toBe(false)
+    expect(simulated.failures).toEqual([])
+  })
+})
+
 describe('a snapshot that fails', () => {
   test('is tried again, and the WAL is trimmed after the one that succeeds', async () => {
     await open({

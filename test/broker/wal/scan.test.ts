@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Disk } from '../../../broker/platform/disk.js'
 import { ArmedFailpoints } from '../../../broker/platform/failpoints.js'
 import { WalCorruption } from '../../../broker/wal/corruption.js'
-import { readGroupHeader } from '../../../broker/wal/group.js'
+import { readGroupHeader, writeGroupHeader } from '../../../broker/wal/group.js'
 import { scanWal } from '../../../broker/wal/scan.js'
 import { decodeSegmentHeader, type SegmentHeader, segmentFileName } from '../../../broker/wal/segment.js'
 import { Wal, type WalOptions } from '../../../broker/wal/wal.js'
@@ -45,6 +45,16 @@ const refusalOf = async (disk: Disk, from = 1): Promise<WalCorruption> => {
   return error
 }
 
+async function edit(disk: Disk, number: number, change: (bytes: Uint8Array) => void): Promise<void> {
+  const bytes = (await disk.readFile(segmentPath(number))).slice()
+  change(bytes)
+  await disk.replaceFile(segmentPath(number), bytes)
+}
+
+function flip(bytes: Uint8Array, at: number): void {
+  bytes[at] = (bytes[at] ?? 0) ^ 1
+}
+
 const withCommands = (groups: readonly GroupContent[]): GroupContent[] =>
   groups.filter(({ commands }) => commands.length > 0)
 
@@ -81,9 +91,7 @@ describe('scanWal', () => {
   it('looks at no more than the headers of the groups before the one asked for', async () => {
     const flipped = async (position: number): Promise<SimulatedDisk> => {
       const { disk } = await writtenWal(6)
-      const bytes = (await disk.readFile(segmentPath(1))).slice()
-      bytes[position] = (bytes[position] ?? 0) ^ 1
-      await disk.replaceFile(segmentPath(1), bytes)
+      await edit(disk, 1, (bytes) => flip(bytes, position))
       return disk
     }
     const header = 4 * KIB + 60
@@ -96,11 +104,29 @@ describe('scanWal', () => {
   it('checks all of the last group even if nobody asked for it: it may be written again', async () => {
     const { disk } = await writtenWal(6)
     const { segment, position, sequence } = (await scan({ disk })).result.end ?? expect.fail('no end')
-    const bytes = (await disk.readFile(segmentPath(segment.number))).slice()
-    bytes[position - 4 * KIB] = (bytes[position - 4 * KIB] ?? 0) ^ 1
-    await disk.replaceFile(segmentPath(segment.number), bytes)
+    await edit(disk, segment.number, (bytes) => flip(bytes, position - 4 * KIB))
     const { reason } = await refusalOf(disk, sequence + 1)
     expect(reason).toMatch(`group ${sequence}: `)
+  })
+
+  it('looks for nothing behind the end of a clean stop, where it finds that end', async () => {
+    const { disk } = await writtenWal(3)
+    const { end } = (await scan({ disk })).result
+    if (end === undefined) expect.fail('no end')
+    // As of a group of which the one before it was lost: it proves that there was one.
+    const { number, salt } = end.segment
+    await edit(disk, number, (bytes) => {
+      const header = readGroupHeader(bytes, end.position - 8 * KIB, salt) ?? expect.fail('no group')
+      const later = { ...header, commandCount: 0, sequence: end.sequence + 2 }
+      writeGroupHeader(bytes, end.position + 4 * KIB, later, salt)
+    })
+    expect((await refusalOf(disk)).reason).toContain('proves that it had been written')
+    const { sequence, headerCrc } = end
+    const { result } = await scan({ disk, cleanEnd: { sequence, headerCrc } })
+    expect(result).toMatchObject({ end, tornTail: undefined })
+    expect(result.lastGroup?.header.sequence).toBe(sequence)
+    const refused = scan({ disk, cleanEnd: { sequence, headerCrc: headerCrc + 1 } })
+    await expect(refused).rejects.toThrow('proves that it had been written')
   })
 
   it('finds no end in a directory without segments', async () => {

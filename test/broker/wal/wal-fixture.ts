@@ -4,7 +4,7 @@ import { noFailpoints } from '../../../broker/platform/failpoints.js'
 import { noMetrics } from '../../../broker/platform/metrics.js'
 import { encodedCommand, OPCODE_APPEND, type WalCommand } from '../../../broker/wal/command.js'
 import type { WalIdentity } from '../../../broker/wal/position.js'
-import { type ScannedGroup, type ScanResult, scanWal } from '../../../broker/wal/scan.js'
+import { type ScannedGroup, type ScanOptions, type ScanResult, scanWal } from '../../../broker/wal/scan.js'
 import { segmentFileName } from '../../../broker/wal/segment.js'
 import { SlabPool } from '../../../broker/wal/slab.js'
 import { Wal, type WalOptions } from '../../../broker/wal/wal.js'
@@ -106,7 +106,9 @@ export interface Scanned {
 }
 
 /** Reads a WAL and what its groups hold. */
-export async function scan(options: { disk: Disk; directory?: string; from?: number }): Promise<Scanned> {
+export async function scan(
+  options: Pick<ScanOptions, 'disk'> & Partial<Pick<ScanOptions, 'directory' | 'from' | 'cleanEnd'>>,
+): Promise<Scanned> {
   const groups: GroupContent[] = []
   const result = await scanWal({
     directory,
