@@ -4,8 +4,8 @@
  * is the same: PRODUCE_CHECKED, records a batch, eight batches under way. Against the first, ids cost all that they cost: 16
  * bytes more a record on the network and on disk, checks, look-ups in an index that grows from nothing to all of the run's
  * ids, its manifest rows; through the client also making and hashing them. Against the second, which moves and stores as
- * many bytes, and hashes as many ids in the client, it is the price of the index alone. The last figure is a race: eight
- * connections, each two of which send the same ids, so that half of the records are duplicates.
+ * many bytes, and hashes as many ids in the client, it is the price of the index alone. The last figures are
+ * races: eight connections, each two of which send the same ids, so that half of the records are duplicates.
  *
  * Bare frames are made ready while the one before is under way, in memory that is used again. How busy the load process
  * was is printed beside: near 100 % it is what was measured, and not the broker.
@@ -44,19 +44,30 @@ const CLIENT_RECORDS_MAX = 3_000_000
 const WARMUP_SHARE = 0.15
 
 interface Run {
-  readonly kind: 'frames' | 'client' | 'race'
+  readonly kind: Kind
   readonly url: string
   readonly recordBytes: number
   readonly variant: Variant
 }
 
+/** Bare frames; one client, with `sendBatch` of a thousand or with a promise per record; eight clients, likewise. */
+type Kind = 'frames' | 'batches' | 'sends' | 'racingBatches' | 'racingSends'
 type Variant = 'plain' | 'padded' | 'ids'
 const VARIANTS: readonly Variant[] = ['plain', 'padded', 'ids']
 
 const valueFor = ({ recordBytes, variant }: Pick<Run, 'recordBytes' | 'variant'>): string =>
   'x'.repeat(recordBytes + (variant === 'padded' ? DEDUP_ID_HASH_BYTES : 0))
 
-const NAMES = { frames: 'bare frames', client: 'the client', race: '8 clients' }
+const NAMES: Readonly<Record<Kind, string>> = {
+  frames: 'bare frames',
+  batches: 'the client, sendBatch',
+  sends: 'the client, send',
+  racingBatches: '8 clients, sendBatch',
+  racingSends: '8 clients, send',
+}
+
+const isRace = (kind: Kind): boolean => kind === 'racingBatches' || kind === 'racingSends'
+const isByRecord = (kind: Kind): boolean => kind === 'sends' || kind === 'racingSends'
 
 const recordsOf = ({ kind, recordBytes }: Run): number =>
   Math.min(kind === 'frames' ? RECORDS_MAX : CLIENT_RECORDS_MAX, Math.floor(BYTES_MAX / recordBytes))
@@ -178,7 +189,7 @@ const RACING = 8
 
 /** Through one client, or through eight of which each two send the same ids. */
 async function clients(run: Run): Promise<Figure> {
-  const count = run.kind === 'race' ? RACING : 1
+  const count = isRace(run.kind) ? RACING : 1
   const connected = Array.from({ length: count }, () => connect(run.url))
   await connected[0]?.ensureTopic(Records, { partitions: 1 })
   const value = valueFor(run)
@@ -194,8 +205,11 @@ async function clients(run: Run): Promise<Figure> {
       let serial = 0
       const name = `order-${i % Math.max(1, count / 2)}-${lane}`
       return async (records: number): Promise<void> => {
-        for (let n = 0; n < records; n += 1_000)
-          await producer.sendBatch(Array.from({ length: 1_000 }, () => recordOf(`${name}-${++serial}`)))
+        for (let n = 0; n < records; n += 1_000) {
+          const batch = Array.from({ length: 1_000 }, () => recordOf(`${name}-${++serial}`))
+          if (isByRecord(run.kind)) await Promise.all(batch.map((record) => producer.send(record)))
+          else await producer.sendBatch(batch)
+        }
       }
     })
   })
@@ -226,14 +240,16 @@ async function measure(directory: string, run: Omit<Run, 'url'>): Promise<Figure
 
 async function compare(directory: string, rounds: number): Promise<void> {
   console.log(
-    `${'records/s (median of runs)'.padEnd(32)} without ids   16 B more     with ids      cost      of the index`,
+    `${'records/s (median of runs)'.padEnd(40)} without ids   16 B more     with ids      cost      of the index`,
   )
   for (const [kind, recordBytes] of [
     ['frames', 1_000],
     ['frames', 100],
-    ['client', 1_000],
-    ['client', 100],
-    ['race', 100],
+    ['batches', 1_000],
+    ['batches', 100],
+    ['sends', 100],
+    ['racingBatches', 100],
+    ['racingSends', 100],
   ] as const) {
     const figures: Record<Variant, Figure[]> = { plain: [], padded: [], ids: [] }
     for (let round = 0; round < rounds; round++) {
@@ -248,7 +264,7 @@ async function compare(directory: string, rounds: number): Promise<void> {
       `${(100 * (1 - perSecond(figures.ids) / perSecond(others))).toFixed(1)} %`.padEnd(9)
     const name = `${recordBytes}-byte records, ${NAMES[kind]}`
     const cells = VARIANTS.map((variant) => cell(figures[variant])).join(' ')
-    console.log(`${name.padEnd(32)} ${cells} ${costBeside(figures.plain)} ${costBeside(figures.padded)}`)
+    console.log(`${name.padEnd(40)} ${cells} ${costBeside(figures.plain)} ${costBeside(figures.padded)}`)
     const runs = (figures: readonly Figure[]): string =>
       figures
         .map((figure) => `${thousands(figure.perSecond)} (${(100 * figure.busy).toFixed(0)} %)`)
