@@ -73,7 +73,8 @@ const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'
   cwd: root,
   stdio: 'inherit',
 })
+// npm makes commands executable when it links them; a build replaces the file after that.
+const executable = join(root, 'dist/broker/millrace.cjs')
+if (existsSync(executable)) chmodSync(executable, 0o755)
 if (status !== 0) process.exit(status ?? 1)
 sweepStaleOutputs(await bundleExecutable())
-// npm makes commands executable when it links them; a build replaces the file after that.
-chmodSync(join(root, 'dist/broker/millrace.cjs'), 0o755)

@@ -4,6 +4,7 @@
  */
 import { type Disk, DiskError, type DiskFile } from '../platform/disk.js'
 import { ManifestCorruption } from './corruption.js'
+import { LmdbPages } from './lmdb-pages.js'
 
 const PAGE_HEADER_BYTES = 24
 const META_BYTES = 144
@@ -30,11 +31,6 @@ const FLAG = { branch: 1, leaf: 2, overflow: 4, meta: 8 } as const
 const NODE_IS_BIG = 1
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
 
-/** Pages are read in runs of this many, and those that stand next in the file ahead: a tree's pages are all over it. */
-const runPages = 64
-const runsAhead = 4
-const runsKept = 256
-
 interface Database {
   readonly depth: number
   readonly branches: number
@@ -54,13 +50,21 @@ interface Key {
 
 type Compare = (a: Key, b: Key) => number
 
-interface Walk {
-  readonly depth: number
+/** How the keys of a tree are made, and who wants its nodes. */
+interface TreeKind {
+  readonly name: string
   readonly compare: Compare
+  /** Of each key, where all have the same. */
+  readonly keyBytes?: number
   /** Is given the key and the value of each node. */
-  readonly visit: ((key: Key, value: Buffer) => void) | undefined
-  readonly from?: Key | undefined
-  readonly to?: Key | undefined
+  readonly visit?: (key: Key, value: Buffer) => void
+}
+
+/** A page that a branch names, and between which keys its own must be. */
+interface Child {
+  readonly number: number
+  readonly from: Key | undefined
+  readonly to: Key | undefined
 }
 
 /**
@@ -93,7 +97,6 @@ class LmdbFileCheck {
   /** Page number to whether it has been met. */
   #met = new Uint8Array()
   #found = { branches: 0, leaves: 0, overflows: 0, entries: 0 }
-  readonly #runs = new Map<number, Promise<Buffer>>()
 
   constructor(file: DiskFile, fileBytes: number) {
     this.#file = file
@@ -109,10 +112,12 @@ class LmdbFileCheck {
     this.#met = new Uint8Array(this.#pageCount)
     this.#met.fill(1, 0, META_PAGES)
     const free: Buffer[] = []
-    await this.#tree('main', databaseAt(meta, META.main), compareBytes)
-    await this.#tree('free', databaseAt(meta, META.free), compareNumbers, (key, value) => {
-      if (key.end - key.start !== 8) this.#fail(0, 'the free list has a key that is no transaction')
-      free.push(value)
+    await this.#tree(databaseAt(meta, META.main), { name: 'main', compare: compareBytes })
+    await this.#tree(databaseAt(meta, META.free), {
+      name: 'free',
+      compare: compareNumbers,
+      keyBytes: 8,
+      visit: (_key, value) => free.push(value),
     })
     for (const list of free) this.#freePages(list)
   }
@@ -142,37 +147,73 @@ class LmdbFileCheck {
     return metas[odd > even ? 1 : 0] as Buffer
   }
 
-  async #tree(name: string, database: Database, compare: Compare, visit?: Walk['visit']): Promise<void> {
+  /** Level by level, each in the order of the file: a tree's pages are all over it. */
+  async #tree(database: Database, kind: TreeKind): Promise<void> {
     this.#found = { branches: 0, leaves: 0, overflows: 0, entries: 0 }
-    if (database.root !== undefined) {
-      await this.#subtree(database.root, { depth: database.depth, compare, visit })
-    } else if (database.depth !== 0) this.#fail(0, `the ${name} tree has a depth but no root`)
-    for (const kind of ['branches', 'leaves', 'overflows', 'entries'] as const) {
-      if (this.#found[kind] === database[kind]) continue
-      this.#fail(0, `the ${name} tree has ${this.#found[kind]} ${kind}, its meta page says ${database[kind]}`)
+    const { root, depth } = database
+    if (root === undefined && depth !== 0) this.#fail(0, `the ${kind.name} tree has a depth but no root`)
+    const pages = new LmdbPages(this.#file, { fileBytes: this.#fileBytes, pageBytes: this.#pageBytes })
+    try {
+      let level: Child[] = root === undefined ? [] : [{ number: root, from: undefined, to: undefined }]
+      for (let left = depth; level.length > 0; left--) {
+        level.sort((a, b) => a.number - b.number)
+        const below: Child[] = []
+        for (const child of level) {
+          this.#meet(child.number)
+          const page = await pages.at(child.number)
+          if (page.length < this.#pageBytes) this.#fail(child.number, 'the file is cut short before it')
+          if (left === 1) await this.#leaf(child, page, kind)
+          else this.#branch(child, page, kind, below)
+        }
+        level = below
+      }
+    } finally {
+      await pages.settled()
+    }
+    for (const each of ['branches', 'leaves', 'overflows', 'entries'] as const) {
+      if (this.#found[each] === database[each]) continue
+      const said = `its meta page says ${database[each]}`
+      this.#fail(0, `the ${kind.name} tree has ${this.#found[each]} ${each}, ${said}`)
     }
   }
 
-  async #subtree(number: number, walk: Walk): Promise<void> {
-    this.#meet(number)
-    const page = await this.#page(number)
-    const isLeaf = walk.depth === 1
-    const nodes = this.#nodes(number, page, isLeaf)
-    this.#found[isLeaf ? 'leaves' : 'branches']++
-    if (isLeaf) this.#found.entries += nodes.length
-    // A branch's first key stands for everything before its second one.
-    let key = isLeaf ? keyOf(page, nodes[0] as number) : walk.from
-    if (walk.from && key && walk.compare(key, walk.from) < 0) this.#fail(number, 'its keys are out of order')
-    for (let i = 0; i < nodes.length; i++) {
-      const at = nodes[i] as number
-      const next = i + 1 < nodes.length ? keyOf(page, nodes[i + 1] as number) : walk.to
-      if (next && key && walk.compare(key, next) >= 0) this.#fail(number, 'its keys are out of order')
-      if (!isLeaf)
-        await this.#subtree(childOf(page, at), { ...walk, depth: walk.depth - 1, from: key, to: next })
-      else if (walk.visit) walk.visit(key as Key, (await this.#large(page, at)) ?? smallValueOf(page, at))
-      else if (isBig(page, at)) await this.#large(page, at)
+  #branch({ number, from, to }: Child, read: Buffer, kind: TreeKind, below: Child[]): void {
+    // Its keys are held until the level below is checked; what they were read with is not.
+    const page = Buffer.from(read)
+    const nodes = this.#nodes(number, page, false)
+    this.#found.branches++
+    // The first key stands for everything before the second one.
+    let key = from
+    for (const [i, at] of nodes.entries()) {
+      const next = i + 1 < nodes.length ? this.#key(number, page, nodes[i + 1] as number, kind) : to
+      if (next && key && kind.compare(key, next) >= 0) this.#fail(number, 'its keys are out of order')
+      below.push({ number: childOf(page, at), from: key, to: next })
       key = next
     }
+  }
+
+  async #leaf({ number, from, to }: Child, page: Buffer, kind: TreeKind): Promise<void> {
+    const nodes = this.#nodes(number, page, true)
+    this.#found.leaves++
+    this.#found.entries += nodes.length
+    let key = this.#key(number, page, nodes[0] as number, kind)
+    if (from && kind.compare(key, from) < 0) this.#fail(number, 'its keys are out of order')
+    for (let i = 0; i < nodes.length; i++) {
+      const at = nodes[i] as number
+      const next = i + 1 < nodes.length ? this.#key(number, page, nodes[i + 1] as number, kind) : undefined
+      const before = next ?? to
+      if (before && kind.compare(key, before) >= 0) this.#fail(number, 'its keys are out of order')
+      const large = isBig(page, at) ? await this.#large(page, at) : undefined
+      kind.visit?.(key, large ?? smallValueOf(page, at))
+      if (next !== undefined) key = next
+    }
+  }
+
+  #key(number: number, page: Buffer, at: number, { keyBytes }: TreeKind): Key {
+    const key = keyOf(page, at)
+    if (keyBytes !== undefined && key.end - key.start !== keyBytes)
+      this.#fail(number, 'a key has the wrong length')
+    return key
   }
 
   /** Where the nodes of a page begin. */
@@ -203,30 +244,27 @@ class LmdbFileCheck {
     return nodes
   }
 
-  /** The value of a leaf's node that has pages of its own; undefined of another one. */
-  async #large(page: Buffer, at: number): Promise<Buffer | undefined> {
-    if (!isBig(page, at)) return undefined
-    const { end } = keyOf(page, at)
-    return await this.#overflow({
-      page: uint(page, end),
-      pages: uint(page, end + 16),
-      bytes: page.readUInt32LE(at),
-    })
-  }
-
-  async #overflow({ page, pages, bytes }: { page: number; pages: number; bytes: number }): Promise<Buffer> {
+  /** The value of a leaf's node that has pages of its own. */
+  async #large(leaf: Buffer, at: number): Promise<Buffer> {
+    const { end } = keyOf(leaf, at)
+    const page = uint(leaf, end)
+    const pages = uint(leaf, end + 16)
+    const bytes = leaf.readUInt32LE(at)
     // A value that shrank in place keeps its pages.
     if (pages < Math.floor((PAGE_HEADER_BYTES - 1 + bytes) / this.#pageBytes) + 1) {
       this.#fail(page, 'a large value has too few pages')
     }
     for (let each = page; each < page + pages; each++) this.#meet(each)
-    const first = await this.#page(page)
-    const isFirst = uint(first, PAGE.number) === page && first.readUInt32LE(PAGE.overflowPages) === pages
-    if (!isFirst || first.readUInt16LE(PAGE.flags) !== FLAG.overflow) {
+    const whole = await this.#bytes(
+      page * this.#pageBytes,
+      Math.max(PAGE_HEADER_BYTES + bytes, this.#pageBytes),
+    )
+    const isFirst = uint(whole, PAGE.number) === page && whole.readUInt32LE(PAGE.overflowPages) === pages
+    if (!isFirst || whole.readUInt16LE(PAGE.flags) !== FLAG.overflow) {
       this.#fail(page, 'it is not the first page of a large value')
     }
     this.#found.overflows += pages
-    return this.#bytes(page * this.#pageBytes + PAGE_HEADER_BYTES, bytes)
+    return whole.subarray(PAGE_HEADER_BYTES, PAGE_HEADER_BYTES + bytes)
   }
 
   /**
@@ -258,34 +296,6 @@ class LmdbFileCheck {
       this.#fail(0, `a node points to page ${page}, which is not there`)
     if (this.#met[page]) this.#fail(page, 'two nodes point to it')
     this.#met[page] = 1
-  }
-
-  async #page(number: number): Promise<Buffer> {
-    const run = Math.floor(number / runPages)
-    const bytes = await (this.#runs.get(run) ?? this.#readRun(run))
-    for (let ahead = run + 1; ahead <= run + runsAhead; ahead++)
-      if (!this.#runs.has(ahead) && this.#runStart(ahead) < this.#fileBytes) this.#readRun(ahead)
-    const at = (number % runPages) * this.#pageBytes
-    const page = bytes.subarray(at, at + this.#pageBytes)
-    if (page.length < this.#pageBytes) this.#fail(number, 'the file is cut short before it')
-    return page
-  }
-
-  #readRun(run: number): Promise<Buffer> {
-    const start = this.#runStart(run)
-    const bytes = this.#bytes(start, Math.min(this.#runStart(1), Math.max(this.#fileBytes - start, 0)))
-    // Told to whoever looks for a page of it.
-    bytes.catch(() => {})
-    this.#runs.set(run, bytes)
-    for (const oldest of this.#runs.keys()) {
-      if (this.#runs.size <= runsKept) break
-      this.#runs.delete(oldest)
-    }
-    return bytes
-  }
-
-  #runStart(run: number): number {
-    return run * runPages * this.#pageBytes
   }
 
   async #bytes(position: number, length: number): Promise<Buffer> {

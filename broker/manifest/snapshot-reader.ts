@@ -28,9 +28,13 @@ export interface SnapshotReport {
 
 /**
  * Reads a snapshot and accounts for every byte and every row of it, with flat memory. Throws SnapshotCorruption (code
- * CORRUPT_DATA) for the first thing that does not verify, a DiskError when the disk cannot be read.
+ * CORRUPT_DATA) for the first thing that does not verify, a DiskError when the disk cannot be read, the reason of `signal`.
  */
-export async function verifySnapshot(disk: Disk, path: string): Promise<SnapshotReport> {
+export async function verifySnapshot(
+  disk: Disk,
+  path: string,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<SnapshotReport> {
   const counts = new Map<string, number>()
   let shard: ShardRow | undefined
   let rows = 0
@@ -42,6 +46,7 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<Snapshot
   const reader = await SnapshotReader.open(disk, path)
   try {
     for await (const block of reader.blocks()) {
+      signal?.throwIfAborted()
       for (const row of block) {
         if (last && Buffer.compare(last, row[0]) >= 0) fail('its rows are out of order')
         last = row[0]

@@ -2,6 +2,7 @@ import type { ChunkFiles } from '../chunks/chunk-files.js'
 import type { Manifest } from '../manifest/manifest.js'
 import { PageFile } from '../manifest/page-file.js'
 import { listSnapshots, writeSnapshot } from '../manifest/snapshot.js'
+import { SnapshotCorruption } from '../manifest/snapshot-format.js'
 import { type SnapshotReport, verifySnapshot } from '../manifest/snapshot-reader.js'
 import type { Store } from '../manifest/store.js'
 import type { Clock, Timer } from '../platform/clock.js'
@@ -57,7 +58,7 @@ export class Checkpoint {
   #timer: Timer | undefined
   #running: Promise<void> | undefined
   #again = false
-  #stopped = false
+  readonly #stopping = new AbortController()
   #isNewestKnown = false
   /** Of the newest verified snapshot. */
   #snapshotSequence = 0
@@ -107,14 +108,20 @@ export class Checkpoint {
     if (next !== undefined && next.firstSequence <= needed) this.kick()
   }
 
+  get #isStopped(): boolean {
+    return this.#stopping.signal.aborted
+  }
+
   kick(): void {
-    if (this.#stopped) return
+    if (this.#isStopped) return
     if (this.#running !== undefined) {
       this.#again = true
       return
     }
     this.#running = this.#round()
-      .catch((error: unknown) => this.#options.warn('a checkpoint failed; it is tried again', error))
+      .catch((error: unknown) => {
+        if (!this.#isStopped) this.#options.warn('a checkpoint failed; it is tried again', error)
+      })
       .finally(() => {
         this.#running = undefined
         if (this.#again) {
@@ -125,7 +132,7 @@ export class Checkpoint {
   }
 
   #tick(): void {
-    if (this.#stopped) return
+    if (this.#isStopped) return
     this.kick()
     this.#setTimer()
   }
@@ -140,7 +147,7 @@ export class Checkpoint {
     try {
       flushed = await this.flush()
     } catch (error) {
-      this.#stopped = true
+      this.#stopping.abort()
       this.#options.failed(error)
       return
     }
@@ -228,9 +235,11 @@ export class Checkpoint {
     let newest: SnapshotReport | undefined
     for (const { path } of await listSnapshots(disk, layout.snapshots)) {
       try {
-        newest = await verifySnapshot(disk, path)
+        newest = await verifySnapshot(disk, path, { signal: this.#stopping.signal })
         break
       } catch (error) {
+        // What the disk refuses now may be whole: the next round looks again.
+        if (!(error instanceof SnapshotCorruption)) throw error
         warn(`the snapshot ${path} cannot be used`, error)
       }
     }
@@ -242,7 +251,7 @@ export class Checkpoint {
 
   /** A last flush; nothing may be applied any more. */
   async stop(options: { flush: boolean }): Promise<void> {
-    this.#stopped = true
+    this.#stopping.abort()
     this.#timer?.cancel()
     await this.#running
     if (options.flush) {

@@ -53,7 +53,7 @@ export interface ScanOptions {
   /** Check every byte of those, too. */
   readonly isThorough?: boolean | undefined
   readonly visit: (group: ScannedGroup) => void
-  /** The end as a clean stop wrote it down. Where it is found there, nothing further is looked for behind it. */
+  /** The end as a clean stop wrote it down. Where it is found there, the segment is not searched for anything behind it. */
   readonly cleanEnd?: Pick<WalEnd, 'sequence' | 'headerCrc'> | undefined
   readonly planted?: PlantedFault | undefined
 }
@@ -229,10 +229,6 @@ class Scan {
       const isNeeded = expect.sequence >= from
       const found = await (isNeeded || isThorough ? readGroup : readHeader)(window, position, expect)
       if ('fault' in found) {
-        if (this.#isCleanEnd(sequence, headerCrc)) {
-          await this.#keepLast(window)
-          return { sequence, headerCrc, position, tornTail: undefined }
-        }
         const isEnded = (flags & GROUP_FLAG.segmentEnd) !== 0
         if (isEnded && next !== undefined) throw this.#brokenChain(segment, next, sequence)
         if (next !== undefined) throw damaged(window, found.at, expect.sequence, found.fault)
@@ -242,8 +238,9 @@ class Scan {
           throw new WalCorruption({ file, byteOffset: 0, reason })
         }
         this.#refuseIfProvenByUnused(window, expect.sequence, found)
-        await refuseIfProven(window, position, expect.sequence, found)
-        const tornTail = tornTailAt(window, position, found)
+        const isClean = this.#isCleanEnd(sequence, headerCrc)
+        if (!isClean) await refuseIfProven(window, position, expect.sequence, found)
+        const tornTail = isClean ? undefined : tornTailAt(window, position, found)
         await this.#keepLast(window)
         return { sequence, headerCrc, position, tornTail }
       }

@@ -7,7 +7,8 @@ export class WindowMemory {
     const index = used !== undefined && this.#halves[0] === used ? 1 : 0
     let half = this.#halves[index]
     if (half === undefined || half.length < bytes) {
-      half = Buffer.allocUnsafeSlow(bytes)
+      // No Buffer: `slice` of one is no copy.
+      half = new Uint8Array(bytes)
       this.#halves[index] = half
     }
     return half

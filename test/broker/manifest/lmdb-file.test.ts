@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -75,6 +75,35 @@ describe('checkLmdbFile', () => {
       }
       await store.close()
     }
+  })
+
+  it('reads no page of a large file more than twice, however its tree is spread over it', async () => {
+    const random = new SeededRandom(11)
+    const directory = join(scratch, 'spread')
+    const store = await LmdbStore.open({ disk: nodeDisk, directory })
+    for (let commit = 0; commit < 20; commit++) {
+      const keys = Array.from({ length: 2_000 }, () => Buffer.from(random.bytes(16)))
+      await store.commit({ puts: keys.map((key) => [key, new Uint8Array(200)]), deletes: [] })
+    }
+    await store.close()
+    const path = join(directory, 'data.mdb')
+    let read = 0
+    const open: typeof nodeDisk.open = async (...args) => {
+      const file = await nodeDisk.open(...args)
+      return Object.assign(Object.create(file) as typeof file, {
+        size: () => file.size(),
+        close: () => file.close(),
+        read(buffer: Uint8Array, position: number) {
+          read += buffer.length
+          return file.read(buffer, position)
+        },
+      })
+    }
+    await checkLmdbFile({ ...nodeDisk, open }, path)
+    const { size } = statSync(path)
+    expect(size).toBeGreaterThan(8_000_000)
+    expect(read).toBeGreaterThan(0.9 * size)
+    expect(read).toBeLessThan(2.2 * size)
   })
 
   it('lets a changed byte lead to the right contents or to a named corruption, never to a crash', async () => {

@@ -213,41 +213,57 @@ describe('a seal that fails', () => {
   }
 })
 
-describe('a damaged snapshot', () => {
-  test('is found after the start, which does not wait for it, and the one before it is taken', async () => {
-    await open({
-      snapshotEveryBytes: 64 * KIB,
-      walSegmentBytes: 64 * KIB,
-      chunkBytes: 16 * KIB,
-      changesBytesMax: 0,
-    })
+/** A snapshot now and then. */
+const OFTEN = {
+  snapshotEveryBytes: 64 * KIB,
+  walSegmentBytes: 64 * KIB,
+  chunkBytes: 16 * KIB,
+  // Its few events would keep the oldest segment for long.
+  changesBytesMax: 0,
+}
+
+describe('the newest snapshot', () => {
+  let before: string
+  let newest: string
+
+  beforeEach(async () => {
+    await open(OFTEN)
     for (let sent = 0; simulated.counter('snapshots') < 2; sent++) {
       await send(`${sent} ${'x'.repeat(4 * KIB)}`)
       await simulated.clock.advanceAndSettle(50)
     }
-    const [before = '', newest = ''] = await simulated.files('snapshots')
+    ;[before = '', newest = ''] = await simulated.files('snapshots')
+  })
+
+  const isWarnedOf = (text: string): boolean => simulated.warnings.some((warning) => warning.includes(text))
+
+  test('is found damaged after the start, which does not wait for it, and the one before it is taken', async () => {
     const bytes = (await simulated.disk.readFile(`/data/snapshots/${newest}`)).slice()
     bytes[200] = (bytes[200] ?? 0) ^ 1
     await simulated.disk.replaceFile(`/data/snapshots/${newest}`, bytes)
     shard = await simulated.crash('kill')
-    const isWarned = (): boolean => simulated.warnings.some((warning) => warning.includes(newest))
-    expect(isWarned()).toBe(false)
+    expect(isWarnedOf(newest)).toBe(false)
     await simulated.clock.advanceAndSettle(1_000)
-    await until(isWarned)
-    expect(simulated.warnings.some((warning) => warning.includes(before))).toBe(false)
+    await until(() => isWarnedOf(newest))
+    expect(isWarnedOf(before)).toBe(false)
+    expect(simulated.failures).toEqual([])
+  })
+
+  test('is not given up for a disk that does not read it now: the next round tries again', async () => {
+    shard = await simulated.crash('kill')
+    simulated.disk.failNext({ operation: 'read', path: /\.snapshot$/, code: 'EIO' })
+    await simulated.clock.advanceAndSettle(1_000)
+    await until(() => isWarnedOf('checkpoint'))
+    expect(isWarnedOf(newest)).toBe(false)
+    await simulated.clock.advanceAndSettle(1_000)
+    expect(simulated.warnings.filter((warning) => warning.includes('checkpoint'))).toHaveLength(1)
     expect(simulated.failures).toEqual([])
   })
 })
 
 describe('a snapshot that fails', () => {
   test('is tried again, and the WAL is trimmed after the one that succeeds', async () => {
-    await open({
-      snapshotEveryBytes: 64 * KIB,
-      walSegmentBytes: 64 * KIB,
-      chunkBytes: 16 * KIB,
-      // Its few events would keep the oldest segment for long.
-      changesBytesMax: 0,
-    })
+    await open(OFTEN)
     simulated.disk.failNext({ operation: 'write', path: /\/snapshots\//, code: 'ENOSPC' })
     const oldest = async () => (await simulated.files('wal')).filter((name) => name.endsWith('.wal'))[0]
     const first = await oldest()

@@ -394,6 +394,8 @@ describe('scanWal, after a crash,', () => {
     }
     const { lastGroup } = await scanWal({ disk, directory, identity: someIdentity, from: 1, visit })
     expect(lastGroup?.bytes).toEqual(last)
+    // Its own memory, not a view of what the scan reads into.
+    expect(lastGroup?.bytes.buffer.byteLength).toBe(last?.length)
     expect(lastGroup?.header.sequence).toBe(written.at(-1)?.sequence)
   })
 })
