@@ -40,14 +40,14 @@ const ROW = {
   digest: 88,
 } as const
 
-const fileNamePattern = /^([0-9a-f]{16})\.chunk$/
+const fileNamePattern = /^[0-9a-f]{16}\.chunk$/
 
 export const chunkFileName = (chunkId: number): string => `${chunkId.toString(16).padStart(16, '0')}.chunk`
 
 /** The chunk id in a file name, or undefined when it is no chunk's. */
 export function chunkIdOf(fileName: string): number | undefined {
-  const digits = fileNamePattern.exec(fileName)?.[1]
-  const chunkId = digits === undefined ? Number.NaN : Number.parseInt(digits, 16)
+  // Digits, as far as they go.
+  const chunkId = fileNamePattern.test(fileName) ? Number.parseInt(fileName, 16) : Number.NaN
   return Number.isSafeInteger(chunkId) ? chunkId : undefined
 }
 

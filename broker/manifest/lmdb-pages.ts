@@ -1,8 +1,8 @@
 import type { DiskFile } from '../platform/disk.js'
 
 /** Pages are read in runs of this many, and the runs that follow in the file ahead. */
-const RUN_PAGES = 64
-const RUNS_AHEAD = 4
+const RUN_PAGES = 256
+const RUNS_AHEAD = 3
 
 /** The pages of LMDB's data file, for one who asks for them in rising order: each is read once then, whatever the file's size. */
 export class LmdbPages {
