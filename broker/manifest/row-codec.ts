@@ -1,5 +1,6 @@
 import { Packr, RESET_BUFFER_MODE } from 'msgpackr'
 import { crc32 } from '#crc32'
+import { RecordCursor } from '../../protocol/record-cursor.js'
 import { ManifestCorruption } from './corruption.js'
 import { decodeKey, describeKey, encodeKey, uint32At } from './key-codec.js'
 import type { RowKind, Rows, ShardRow } from './rows.js'
@@ -80,6 +81,12 @@ export function decodeRow([key, value]: StoreEntry): DecodedRow {
   if (version !== VALUE_VERSION) throw corrupt(`its value has the unknown version ${version}`)
   const keyValues = decodeKey(key, space.keyFields)
   if (!keyValues) throw corrupt('its key has the wrong length')
+  if (space.readQuickly !== undefined) {
+    const cursor = new RecordCursor(value)
+    cursor.position = AT.body
+    const flat = space.readQuickly(cursor)
+    if (flat !== undefined) return { kind, row: space.row(keyValues, flat) } as DecodedRow
+  }
   try {
     const fields = packr.unpack(value, { start: AT.body, end: value.length })
     return { kind, row: space.row(keyValues, space.body.read(fields, space.name)) } as DecodedRow

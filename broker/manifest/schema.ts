@@ -2,8 +2,10 @@
  * The manifest's schema: every keyspace with its number, the fields of its key and the fields of its value. Numbers
  * and the order of fields are on disk: never renumbered, never reordered; a new field goes last.
  */
+import { hexFromBytes } from '../../protocol/ids.js'
 import { HARD_LIMITS, PRODUCER_WINDOW_BATCHES, STREAM_LIMITS } from '../../protocol/limits.js'
 import { GROUP_KIND } from '../../protocol/messages/group.js'
+import { FIELD, type RecordCursor } from '../../protocol/record-cursor.js'
 import {
   bool,
   bytes,
@@ -38,6 +40,11 @@ export interface Keyspace<Row, Key> {
   flat(row: Row): Flat
   /** Undoes `keyValues` and `flat`. */
   row(keyValues: readonly unknown[], flat: Flat): Row
+  /**
+   * What `body` would read at the cursor, several times as fast, for rows that come by the hundred thousand; undefined
+   * where anything is not as usual, and `body` then says what.
+   */
+  readQuickly?(cursor: RecordCursor): Flat | undefined
 }
 
 interface Layout {
@@ -79,23 +86,51 @@ export const DEDUP_HASH_BYTES = 16
 const DEDUP_RUN_BYTES = 16
 export const DEDUP_PAGE_IDS = 1024
 
+const CHUNK_FIELDS = {
+  endOffset: uint(),
+  byteStart: uint(),
+  byteEnd: uint(),
+  indexStart: uint(),
+  indexBytes: uint(),
+  recordCount: uint(),
+  minAppendTime: uint(),
+  maxAppendTime: uint(),
+  digest: id<string>(),
+}
+
 const chunksLayout = keyspace<Flat, Flat>({
   number: 5,
   name: 'chunk',
   key: { topicId: 'id', partition: 'u32', baseOffset: 'u64', chunkId: 'u64' },
-  body: {
-    endOffset: uint(),
-    byteStart: uint(),
-    byteEnd: uint(),
-    indexStart: uint(),
-    indexBytes: uint(),
-    recordCount: uint(),
-    minAppendTime: uint(),
-    maxAppendTime: uint(),
-    digest: id<string>(),
-  },
+  body: CHUNK_FIELDS,
 })
 
+const CHUNK_FIELD_COUNT = Object.keys(CHUNK_FIELDS).length
+
+/** One object, with room for what comes from the key: no list of fields and no second look at each. */
+function readChunk(cursor: RecordCursor): Flat | undefined {
+  if (cursor.arrayLength() !== CHUNK_FIELD_COUNT) return undefined
+  const section = {
+    endOffset: cursor.integer(),
+    byteStart: cursor.integer(),
+    byteEnd: cursor.integer(),
+    indexStart: cursor.integer(),
+    indexBytes: cursor.integer(),
+    recordCount: cursor.integer(),
+    minAppendTime: cursor.integer(),
+    maxAppendTime: cursor.integer(),
+    digest: '',
+    baseOffset: 0,
+  }
+  const { endOffset, byteStart, byteEnd, indexStart, indexBytes, recordCount } = section
+  const areWhole = endOffset >= 0 && byteStart >= 0 && byteEnd >= 0 && indexStart >= 0 && indexBytes >= 0
+  if (!areWhole || !(recordCount >= 0 && section.minAppendTime >= 0 && section.maxAppendTime >= 0))
+    return undefined
+  if (cursor.field() !== FIELD.bin || cursor.position - cursor.contentStart !== 16) return undefined
+  if (cursor.position !== cursor.bytes.length) return undefined
+  section.digest = hexFromBytes(cursor.bytes, cursor.contentStart)
+  return section
+}
 /** By kind of row. Numbers 1 and 2 are the format and the shard, below. */
 export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[Kind]> } = {
   topics: keyspace({
@@ -127,6 +162,7 @@ export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[
       chunkId,
     ],
     flat: (row) => row.section as unknown as Flat,
+    readQuickly: readChunk,
     row: ([topicId, partition, baseOffset, chunkId], flat) => {
       flat.baseOffset = baseOffset
       return { topicId, partition, chunkId, section: flat as unknown as SectionRow } as Rows['chunks']
