@@ -131,6 +131,7 @@ function readChunk(cursor: RecordCursor): Flat | undefined {
   section.digest = hexFromBytes(cursor.bytes, cursor.contentStart)
   return section
 }
+
 /** By kind of row. Numbers 1 and 2 are the format and the shard, below. */
 export const KEYSPACES: { readonly [Kind in RowKind]: Keyspace<Rows[Kind], Keys[Kind]> } = {
   topics: keyspace({
