@@ -1,14 +1,20 @@
 import type { ConsumerPartition } from './consumer-partition.js'
+import type { Turn } from './turn.js'
 
 /**
  * Whose turn it is: the partitions that have something to give, batch by batch in turn, and the one place where the
  * application waits.
  */
 export class ConsumerReader {
+  readonly #turn: Turn
   /** Perhaps with something to take; the first is next. */
   readonly #ready = new Set<ConsumerPartition>()
   #ending: { readonly error: unknown } | 'closed' | undefined
   #wake: (() => void) | undefined
+
+  constructor(turn: Turn) {
+    this.#turn = turn
+  }
 
   /** There may be something to take of it. */
   arrived(partition: ConsumerPartition): void {
@@ -27,11 +33,18 @@ export class ConsumerReader {
       if (this.#ending !== undefined) throw this.#ending.error
       const [partition] = this.#ready
       if (partition === undefined) return this.#waitForMore()
+      if (!partition.isInBatch && this.#turn.isOver) return this.#nextInNextTurn()
       const isFilled = partition.isGiving && partition.fill()
       if (isFilled instanceof Promise) return this.#fillLater(partition, isFilled)
       if (isFilled) return partition
       this.#ready.delete(partition)
     }
+  }
+
+  /** Heartbeats and acknowledgements go out, and it may be that the partition is lost. */
+  async #nextInNextTurn(): Promise<ConsumerPartition | undefined> {
+    await this.#turn.next()
+    return this.next()
   }
 
   async #waitForMore(): Promise<ConsumerPartition | undefined> {

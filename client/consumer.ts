@@ -27,6 +27,7 @@ import type { Metadata } from './metadata.js'
 import { newRequestId } from './random.js'
 import { RecordRunner } from './run-records.js'
 import type { AnyTopic, ReadRecord } from './topic.js'
+import { Turn } from './turn.js'
 
 interface Taken<T> {
   readonly value: T
@@ -52,7 +53,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
   readonly #options: GroupConsumerOptions
   readonly #membership: ConsumerMembership
   readonly #committer: Committer
-  readonly #reader = new ConsumerReader()
+  readonly #reader: ConsumerReader
   readonly #assignment: ConsumerAssignment
   readonly #events: EventListeners<RebalanceEvents>
   #mode: 'idle' | 'loop' | 'run' = 'idle'
@@ -65,6 +66,7 @@ export class GroupConsumer implements Consumer<ReadRecord>, RecordHost {
   constructor(options: GroupConsumerOptions) {
     const { connection, settings } = options
     this.connection = connection
+    this.#reader = new ConsumerReader(new Turn(connection.settings.clock))
     this.#options = options
     this.#events = new EventListeners<RebalanceEvents>(settings.onRebalance)
     this.#membership = new ConsumerMembership(options, {

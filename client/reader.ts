@@ -10,6 +10,7 @@ import { PartitionSource, type SourceHost } from './partition-source.js'
 import { type AnyReadOptions, type PartitionRange, rangesOf } from './read-options.js'
 import { payloadOf, type StoredBatch } from './stored-batch.js'
 import type { AnyTopic } from './topic.js'
+import { Turn } from './turn.js'
 
 /** A batch that was found to be what is due, before its records are read. */
 export interface OpenedBatch {
@@ -56,6 +57,7 @@ export class Reader<R> implements LinkWatcher, SourceHost {
   /** Resolves when the application has taken everything there was, for the first time; rejects when it ends before. */
   readonly caughtUp: Promise<void>
   readonly #options: ReaderOptions<R>
+  readonly #turn: Turn
   readonly #sources: PartitionSource[] = []
   /** A source for each delivery that has not been taken whole, in the order of arrival. */
   readonly #turns: PartitionSource[] = []
@@ -70,6 +72,7 @@ export class Reader<R> implements LinkWatcher, SourceHost {
   constructor(options: ReaderOptions<R>) {
     this.#options = options
     this.connection = options.connection
+    this.#turn = new Turn(options.connection.settings.clock)
     let caughtUp = { resolve: (): void => {}, reject: (_: unknown): void => {} }
     this.caughtUp = new Promise((resolve, reject) => {
       caughtUp = { resolve, reject }
@@ -159,6 +162,8 @@ export class Reader<R> implements LinkWatcher, SourceHost {
    */
   take(): TakenBatch<R> | undefined | Promise<TakenBatch<R> | undefined> {
     this.#putDown()
+    // What is at hand could last for megabytes, and nothing would come meanwhile to follow it.
+    if (this.#turns.length > 0 && this.#turn.isOver) return this.#takeInNextTurn()
     for (;;) {
       if (this.#state === 'finished') return this.#ending()
       const source = this.#turns[0]
@@ -172,6 +177,11 @@ export class Reader<R> implements LinkWatcher, SourceHost {
       const taken = this.#takeFrom(source)
       if (taken !== undefined) return taken
     }
+  }
+
+  async #takeInNextTurn(): Promise<TakenBatch<R> | undefined> {
+    await this.#turn.next()
+    return this.take()
   }
 
   async #waitForMore(): Promise<TakenBatch<R> | undefined> {

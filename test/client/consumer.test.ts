@@ -150,6 +150,21 @@ describe('a loop over a group', () => {
     await consumer.close()
   })
 
+  it('lets timers have their turn while there are batches enough', async () => {
+    await write(numbered(400), Lines, 1)
+    let ticks = 0
+    let timer: NodeJS.Timeout | undefined
+    for await (const record of consume(Lines)) {
+      if (record.offset === 0) await sleep(100)
+      timer ??= setInterval(() => ticks++, 1)
+      const endMs = performance.now() + 0.2
+      while (performance.now() < endMs);
+      if (record.offset === 399) break
+    }
+    clearInterval(timer)
+    expect(ticks).toBeGreaterThan(5)
+  })
+
   it('can be had once', async () => {
     const consumer = consume(Lines)
     follow(consumer)

@@ -46,6 +46,8 @@ async function write(values: readonly string[], topic: TextTopic = Lines, batchB
   await producer.close()
 }
 
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
 async function collect<T>(stream: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
   for await (const one of stream) all.push(one)
@@ -244,6 +246,26 @@ describe('a slow loop', () => {
       expect(granted - consumed).toBeLessThanOrEqual(bufferBytes)
     }
     await stream.return()
+  })
+})
+
+describe('a busy loop', () => {
+  it('lets timers have their turn while there are batches enough', async () => {
+    await write(numbered(400), Lines, 1)
+    const stream = client.readBatches(Lines, { from: 'earliest', to: 'end' })
+    await stream.next()
+    await sleep(100)
+    let ticks = 0
+    const timer = setInterval(() => ticks++, 1)
+    let batches = 1
+    for await (const _ of stream) {
+      batches++
+      const endMs = performance.now() + 0.2
+      while (performance.now() < endMs);
+    }
+    clearInterval(timer)
+    expect(batches).toBe(400)
+    expect(ticks).toBeGreaterThan(5)
   })
 })
 
