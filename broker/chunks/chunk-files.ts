@@ -80,8 +80,9 @@ export class ChunkFiles {
       const start = position === undefined ? await this.#startOf(file, args, offset) : { offset, position }
       const slackBytes =
         position === undefined && offset !== section.baseOffset ? defaultIndexIntervalBytes : 0
+      const readEnd = slackBytes === 0 ? await this.#readEnd(file, args, start.position) : undefined
       const reader = new SectionReader(file, args, args.takeMemory, this.#isTrusting)
-      const { nextPosition, ...found } = await reader.read({ offset, maxBytes, start, slackBytes })
+      const { nextPosition, ...found } = await reader.read({ offset, maxBytes, start, slackBytes, readEnd })
       this.#keepPosition(args, found.nextOffset, nextPosition)
       return found
     })
@@ -164,6 +165,24 @@ export class ChunkFiles {
   async #startOf(file: DiskFile, address: SectionAddress, offset: number): Promise<SectionPlace> {
     if (offset === address.section.baseOffset) return { offset, position: address.section.byteStart }
     return (await this.#index(file, address)).atOffset(offset)
+  }
+
+  /** Of a read that could end in the middle of a large entry; undefined where that costs little, or is not to be known. */
+  async #readEnd(
+    file: DiskFile,
+    address: SectionAddress & { maxBytes: number },
+    position: number,
+  ): Promise<number | undefined> {
+    const { section, maxBytes } = address
+    const sectionEnd = section.byteEnd
+    if (maxBytes <= defaultIndexIntervalBytes || position + maxBytes >= sectionEnd) return undefined
+    try {
+      return (await this.#index(file, address)).readEnd({ position, bytes: maxBytes, sectionEnd })
+    } catch (error) {
+      // Entries have checks of their own: whoever needs no index to find them does not fail for one.
+      if (error instanceof ChunkCorruption) return undefined
+      throw error
+    }
   }
 
   async #index(file: DiskFile, address: SectionAddress): Promise<SparseIndex> {

@@ -79,18 +79,20 @@ export class SectionReader {
   /**
    * Whole entries, the first of which holds `offset` or is the next after a gap, up to `maxBytes` but at least one.
    * `start` is a place where an entry begins, at or before that one; the distance costs up to `slackBytes` of reading.
-   * `nextPosition` is where the entry of `nextOffset` begins.
+   * `readEnd` is where the index says that reading best ends. `nextPosition` is where the entry of `nextOffset` begins.
    */
   async read(args: {
     offset: number
     maxBytes: number
     start: SectionPlace
     slackBytes: number
+    readEnd?: number | undefined
   }): Promise<ChunkRead & { nextPosition: number }> {
     const { section } = this.#address
     const { position } = args.start
     this.#checkStart(position)
-    const wanted = Math.min(Math.max(args.maxBytes, readBytesMin), readBytesMax) + args.slackBytes
+    const useful = args.readEnd === undefined ? args.maxBytes : args.readEnd - position
+    const wanted = Math.min(Math.max(useful, readBytesMin), readBytesMax) + args.slackBytes
     let memory = await this.#memory(position, Math.min(wanted, section.byteEnd - position))
     try {
       let window = memory.bytes

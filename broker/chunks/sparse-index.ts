@@ -112,6 +112,23 @@ export class SparseIndex {
     return this.#row(countWhere(this.#positions, (each) => each <= position) - 1)
   }
 
+  /**
+   * Where to end a read of up to `bytes` from `position` on, where an entry begins, so that little of it is for nothing: an entry that
+   * does not fit is left out, and one that is larger than all of the read is in it.
+   */
+  readEnd({ position, bytes, sectionEnd }: { position: number; bytes: number; sectionEnd: number }): number {
+    const end = position + bytes
+    if (end >= sectionEnd) return sectionEnd
+    const row = Math.max(countWhere(this.#positions, (each) => each <= end) - 1, 0)
+    const last = this.#positions[row] as number
+    const next = this.#positions[row + 1] ?? sectionEnd
+    if (next <= end) return end
+    // Between there and the next row no entry begins: the one that goes past it ends behind the read.
+    const useful = last + defaultIndexIntervalBytes
+    if (useful <= position || useful >= end) return end
+    return last === position ? next : useful
+  }
+
   /** A row before which no entry was appended at or after `time`. */
   beforeTime(time: number): IndexRow {
     return this.#row(countWhere(this.#appendTimes, (each) => each < time) - 1)

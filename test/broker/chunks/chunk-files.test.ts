@@ -59,7 +59,7 @@ describe('ChunkFiles', () => {
     const plan = fc.record({
       entries: fc.array(
         fc.record({
-          bytes: fc.oneof(fc.nat(300), fc.nat(40_000)),
+          bytes: fc.oneof(fc.nat(300), fc.nat(40_000), fc.nat(200_000)),
           records: fc.integer({ min: 1, max: 5 }),
           gap: fc.constantFrom(0, 0, 3),
         }),
@@ -115,6 +115,45 @@ describe('ChunkFiles', () => {
     const found = await files.read({ ...owned, offset: 1, maxBytes: 1_000 })
     expect(Buffer.compare(joined(found.buffers), entries[1]?.bytes as Uint8Array)).toBe(0)
     expect(found.nextOffset).toBe(2)
+  })
+
+  it('reads little for nothing where entries are large', async () => {
+    // Three of four fit; the last one is always too large for what is left to ask for.
+    const entries = storedEntries(Array.from({ length: 40 }, () => 262_200))
+    const { disk, owned } = await sealed(entries)
+    let bytesRead = 0
+    let reads = 0
+    const open = disk.open.bind(disk)
+    disk.open = async (...args) => {
+      const file = await open(...args)
+      const read = file.read.bind(file)
+      file.read = async (buffer, position) => {
+        reads++
+        bytesRead += buffer.length
+        return await read(buffer, position)
+      }
+      return file
+    }
+    const files = chunkFiles(disk)
+    let calls = 0
+    for (let offset = 0; offset < 40; calls++) {
+      const maxBytes = calls % 2 === 0 ? 1_048_576 : 261_000
+      offset = (await files.read({ ...owned, offset, maxBytes })).nextOffset
+    }
+    const { byteStart, byteEnd } = owned.section
+    expect(bytesRead / (byteEnd - byteStart)).toBeLessThan(1.1)
+    // The file's header and the index are two of them.
+    expect(reads).toBe(calls + 2)
+  })
+
+  it('needs no index to go on from the beginning', async () => {
+    const entries = storedEntries(Array.from({ length: 10 }, () => 100_000))
+    const { disk, files, owned } = await sealed(entries)
+    disk.flipBit(chunkPath, owned.section.indexStart + 20)
+    const first = await files.read({ ...owned, offset: 0, maxBytes: 250_000 })
+    expect(first.nextOffset).toBe(2)
+    expect((await files.read({ ...owned, offset: 2, maxBytes: 250_000 })).nextOffset).toBe(4)
+    await expect(chunkFiles(disk).read({ ...owned, offset: 5, maxBytes: 1 })).rejects.toThrow(ChunkCorruption)
   })
 
   it('gives every reader buffers of its own', async () => {
