@@ -41,7 +41,11 @@ export interface SealerOptions {
 
 /** Entries that a partition may have in the WAL, whatever their size: each costs memory until it is sealed. */
 const UNSEALED_ENTRIES_MAX = 16_384
-const READ_BYTES = 1024 * 1024
+/** From the cache, where a large read saves nothing and thousands of small entries hold up everybody else. */
+const CACHE_READ_BYTES = 64 * 1024
+const DISK_READ_BYTES = 1024 * 1024
+/** Checked and copied in one turn of the event loop: few, for the latency of others, unless that is too few to keep up. */
+const ENTRIES_PER_TURN = { usually: 64, behind: 1024 }
 /** Cold partitions go into one chunk up to this size. */
 const SHARED_CHUNK_FACTOR = 4
 /** How much larger a chunk becomes when sealing is behind. */
@@ -89,11 +93,19 @@ export class Sealer {
     this.kick()
   }
 
-  #isFull({ tail, sealedEnd }: PartitionState): boolean {
-    if (tail.unsealedBytes >= this.#options.chunkBytes) return true
-    return (
-      tail.length >= UNSEALED_ENTRIES_MAX && tail.length - tail.indexOf(sealedEnd) >= UNSEALED_ENTRIES_MAX
-    )
+  #isFull(partition: PartitionState): boolean {
+    return this.#hasChunks(partition, 1)
+  }
+
+  #isBehind(partition: PartitionState): boolean {
+    return this.#hasChunks(partition, 2)
+  }
+
+  /** Whether there is enough for so many chunks. */
+  #hasChunks({ tail, sealedEnd }: PartitionState, chunks: number): boolean {
+    if (tail.unsealedBytes >= chunks * this.#options.chunkBytes) return true
+    const entries = chunks * UNSEALED_ENTRIES_MAX
+    return tail.length >= entries && tail.length - tail.indexOf(sealedEnd) >= entries
   }
 
   /** The first WAL group that holds anything unsealed; undefined when all is in chunks. */
@@ -259,16 +271,20 @@ export class Sealer {
     if (offset === end) return undefined
     writer.beginSection({ topicId, partition: partition.partition })
     let bytes = 0
+    let entries = 0
+    const isBehind = this.#isBehind(partition)
     // Behind by several chunks, one larger file costs fewer syncs, and each sync holds up the WAL.
-    const isBehind = partition.tail.unsealedBytes >= 2 * chunkBytes
     const wanted = isBehind ? BEHIND_CHUNK_FACTOR * chunkBytes : chunkBytes
+    const entriesPerTurn = isBehind ? ENTRIES_PER_TURN.behind : ENTRIES_PER_TURN.usually
+    let readBytes = CACHE_READ_BYTES
     while (offset < end && bytes < wanted) {
       const read = await reader.read({
         topicId,
         partition: partition.partition,
         offset,
-        maxBytes: READ_BYTES,
+        maxBytes: readBytes,
       })
+      readBytes = read.source === 'cache' ? CACHE_READ_BYTES : DISK_READ_BYTES
       try {
         for (const buffer of read.buffers) {
           for (let at = 0; at < buffer.length; ) {
@@ -279,6 +295,7 @@ export class Sealer {
             if (full !== undefined) await full
             at += entry.length
             bytes += entry.length
+            if (++entries % entriesPerTurn === 0) await nextTurn()
           }
         }
       } finally {
@@ -302,6 +319,8 @@ function lifetimeIn(state: ShardState, { topicId }: PartitionState): string {
   if (options === undefined || !deletes(options)) return 'kept'
   return options.untilAcked ? topicId : `${options.maxAgeMs} ${options.maxBytes}`
 }
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const wasOvertaken = (error: unknown): boolean =>
   error instanceof MillraceError && (error.code === 'UNKNOWN_TOPIC' || error.code === 'OFFSET_OUT_OF_RANGE')

@@ -67,6 +67,30 @@ describe('what is in the WAL', () => {
     expect((await readAll(shard, topicId)).records).toHaveLength(6)
   })
 
+  test('is sealed a few entries at a time, so that others have their turn between them', async () => {
+    shard = await simulated.open({ ...QUIET, chunkMaxAgeMs: 60_000, chunkBytes: 1024 * KIB })
+    const topicId = await createTopic(shard, 'orders')
+    await Promise.all(Array.from({ length: 2_000 }, (_, i) => send(topicId, 0, `${i}`)))
+    await simulated.clock.advanceAndSettle(59_500)
+    const stall = simulated.stall('sealBeforeCommit')
+    simulated.clock.advance(2_000)
+    let turns = 0
+    let isHeld = false
+    void stall.held().then(() => {
+      isHeld = true
+    })
+    while (!isHeld && turns < 1_000) {
+      await new Promise((resolve) => setImmediate(resolve))
+      turns++
+    }
+    stall.release()
+    expect(turns).toBeGreaterThan(2_000 / 100)
+    await until(() => simulated.counter('chunksSealed') === 1)
+    const { records, sources } = await readAll(shard, topicId)
+    expect(records).toHaveLength(2_000)
+    expect(sources).toEqual(new Set(['cache']))
+  })
+
   test('is sealed when it keeps the WAL large, and the WAL stays below its cap', async () => {
     const walBytesMax = 512 * KIB
     shard = await simulated.open({ ...QUIET, walBytesMax, walSegmentBytes: 64 * KIB, tailCacheBytes: 0 })
