@@ -1,11 +1,33 @@
+import { createRequire } from 'node:module'
 import { crc32 as zlibCrc32 } from 'node:zlib'
 import { crc32 as portableCrc32 } from './crc32-portable.js'
 
+type Crc32 = (bytes: Uint8Array, seed: number) => number
+
 /** Up to here the portable one is faster than the way into native code and back, which takes 0.2 µs (measured on Node 20). */
 const SHORT_BYTES_MAX = 128
+/** From here on carry-less multiplication, which Node's zlib does without, is worth its dearer call: 0.4 µs, then 12 GB/s instead of 4. */
+const LONG_BYTES_MIN = 1024
+
+/** "123456789", and its CRC as every list of CRCs has it (CRC-32/ISO-HDLC). */
+const CHECK = { bytes: new Uint8Array([49, 50, 51, 52, 53, 54, 55, 56, 57]), crc: 0xcbf43926 }
+
+const ofLong = optionalCrc32() ?? zlibCrc32
+
+/** The optional package, where it is there and counts as everybody does: what is written with it is read elsewhere. */
+function optionalCrc32(): Crc32 | undefined {
+  try {
+    const { crc32 } = createRequire(import.meta.url)('@node-rs/crc32') as { crc32: Crc32 }
+    return crc32(CHECK.bytes, 0) === CHECK.crc ? crc32 : undefined
+  } catch {
+    return undefined
+  }
+}
 
 /** CRC-32 (IEEE 802.3, as in gzip) of `bytes` from `start` on, going on from `seed`: crc32(b, crc32(a)) is the CRC of a then b. */
 export function crc32(bytes: Uint8Array, seed = 0, start = 0): number {
-  if (bytes.length - start <= SHORT_BYTES_MAX) return portableCrc32(bytes, seed, start)
-  return zlibCrc32(start === 0 ? bytes : bytes.subarray(start), seed)
+  const length = bytes.length - start
+  if (length <= SHORT_BYTES_MAX) return portableCrc32(bytes, seed, start)
+  const view = start === 0 ? bytes : bytes.subarray(start)
+  return length < LONG_BYTES_MIN ? zlibCrc32(view, seed) : ofLong(view, seed)
 }

@@ -38,6 +38,18 @@ for (const [name, crc32] of [
       )
     })
 
+    it('agrees with zlib at any length, where another way begins too', () => {
+      const all = new Uint8Array(8192).map((_, i) => (i * 2654435761) >>> 24)
+      const seed = 0x89abcdef
+      const lengths = [...Array(300).keys(), ...Array.from({ length: 300 }, (_, i) => 900 + i), 4097, 8189]
+      for (const length of lengths) {
+        const view = all.subarray(3, 3 + length)
+        const expected = length === 0 ? seed : zlibCrc32(view, seed)
+        expect(crc32(view, seed)).toBe(expected)
+        expect(crc32(all.subarray(0, 3 + length), seed, 3)).toBe(expected)
+      }
+    })
+
     it('agrees with zlib on a megabyte', () => {
       const megabyte = new Uint8Array(1 << 20).map((_, i) => (i * 2654435761) >>> 24)
       expect(crc32(megabyte)).toBe(zlibCrc32(megabyte))
