@@ -113,8 +113,8 @@ export class SparseIndex {
   }
 
   /**
-   * Where to end a read of up to `bytes` from `position` on, where an entry begins, so that little of it is for nothing: an entry that
-   * does not fit is left out, and one that is larger than all of the read is in it.
+   * Where to end a read of up to `bytes` from `position` on, where an entry begins, so that little of it is for nothing: short of an
+   * entry that would be cut off, behind one that is somewhat larger than the read.
    */
   readEnd({ position, bytes, sectionEnd }: { position: number; bytes: number; sectionEnd: number }): number {
     const end = position + bytes
@@ -122,11 +122,11 @@ export class SparseIndex {
     const row = Math.max(countWhere(this.#positions, (each) => each <= end) - 1, 0)
     const last = this.#positions[row] as number
     const next = this.#positions[row + 1] ?? sectionEnd
-    if (next <= end) return end
     // Between there and the next row no entry begins: the one that goes past it ends behind the read.
     const useful = last + defaultIndexIntervalBytes
     if (useful <= position || useful >= end) return end
-    return last === position ? next : useful
+    // Small ones without rows of their own may come before the large one: what is read for nothing keeps within bounds.
+    return last === position && next - position <= 2 * bytes ? next : useful
   }
 
   /** A row before which no entry was appended at or after `time`. */

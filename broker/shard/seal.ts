@@ -67,6 +67,8 @@ export class Sealer {
   /** Partitions with damaged entries, and when to try again: one of them must not hold up the others. */
   readonly #setAsideUntilMs = new WeakMap<PartitionState, number>()
   #chunkCounter = 0
+  /** Sealed since others had their turn. */
+  #entriesInTurn = 0
   /** One chunk at a time is written. */
   #pieces: DirectPieces | undefined
   #running: Promise<void> | undefined
@@ -99,6 +101,15 @@ export class Sealer {
 
   #isBehind(partition: PartitionState): boolean {
     return this.#hasChunks(partition, 2)
+  }
+
+  /** Not while anything waits for the sealer, unless it has taken very much. */
+  #isTurnOver(partition: PartitionState): boolean {
+    if (this.#entriesInTurn >= ENTRIES_PER_TURN.behind) return true
+    const oldest = partition.tail.firstUnsealed(partition.sealedEnd)?.segment
+    const isPinning = oldest !== undefined && this.#options.isTooMuch(oldest)
+    const othersDue = this.#due.size - (this.#due.has(partition) ? 1 : 0)
+    return !isPinning && othersDue === 0 && !this.#isBehind(partition)
   }
 
   /** Whether there is enough for so many chunks. */
@@ -271,11 +282,9 @@ export class Sealer {
     if (offset === end) return undefined
     writer.beginSection({ topicId, partition: partition.partition })
     let bytes = 0
-    let entries = 0
     const isBehind = this.#isBehind(partition)
     // Behind by several chunks, one larger file costs fewer syncs, and each sync holds up the WAL.
     const wanted = isBehind ? BEHIND_CHUNK_FACTOR * chunkBytes : chunkBytes
-    const entriesPerTurn = isBehind ? ENTRIES_PER_TURN.behind : ENTRIES_PER_TURN.usually
     let readBytes = CACHE_READ_BYTES
     while (offset < end && bytes < wanted) {
       const read = await reader.read({
@@ -295,7 +304,10 @@ export class Sealer {
             if (full !== undefined) await full
             at += entry.length
             bytes += entry.length
-            if (++entries % entriesPerTurn === 0) await nextTurn()
+            if (++this.#entriesInTurn % ENTRIES_PER_TURN.usually === 0 && this.#isTurnOver(partition)) {
+              await nextTurn()
+              this.#entriesInTurn = 0
+            }
           }
         }
       } finally {

@@ -10,6 +10,11 @@ let channel: MessageChannel | undefined
 
 /** Runs once what is under way has come to rest: a turn of the event loop later. Timers would wait for milliseconds, in a hidden page for a second. */
 export function inNextTurn(task: () => void): void {
+  // Test environments and some runtimes at the edge have WebSockets and no channels.
+  if (typeof MessageChannel === 'undefined') {
+    setTimeout(task, 0)
+    return
+  }
   if (channel === undefined) {
     channel = new MessageChannel()
     channel.port1.onmessage = () => tasks.shift()?.()

@@ -95,7 +95,14 @@ describe('ChunkFiles', () => {
           let from = owned.section.baseOffset + Math.floor(at * (offset - owned.section.baseOffset))
           for (let step = 0; step < 3 && from < offset; step++) {
             const expected = expectedRead(entries, from, maxBytes)
-            const found = await files.read({ ...owned, offset: from, maxBytes })
+            const taken: number[] = []
+            const takeMemory = (bytes: number) => {
+              taken.push(bytes)
+              return { bytes: new Uint8Array(bytes), release: () => {} }
+            }
+            const found = await files.read({ ...owned, offset: from, maxBytes, takeMemory })
+            const largest = expected[0]?.bytes.length ?? 0
+            expect(Math.max(...taken)).toBeLessThanOrEqual(Math.max(2 * maxBytes, largest) + 2 * 65_536)
             expect(Buffer.compare(joined(found.buffers), joined(expected.map(({ bytes }) => bytes)))).toBe(0)
             expect(found.bytes).toBe(joined(found.buffers).length)
             const last = expected.at(-1) as StoredEntry

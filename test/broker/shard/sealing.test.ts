@@ -67,28 +67,43 @@ describe('what is in the WAL', () => {
     expect((await readAll(shard, topicId)).records).toHaveLength(6)
   })
 
-  test('is sealed a few entries at a time, so that others have their turn between them', async () => {
-    shard = await simulated.open({ ...QUIET, chunkMaxAgeMs: 60_000, chunkBytes: 1024 * KIB })
-    const topicId = await createTopic(shard, 'orders')
-    await Promise.all(Array.from({ length: 2_000 }, (_, i) => send(topicId, 0, `${i}`)))
-    await simulated.clock.advanceAndSettle(59_500)
+  /** Turns of the event loop until the chunk that is to be written now is. */
+  async function turnsToSeal(begin: () => void): Promise<number> {
     const stall = simulated.stall('sealBeforeCommit')
-    simulated.clock.advance(2_000)
-    let turns = 0
+    begin()
     let isHeld = false
     void stall.held().then(() => {
       isHeld = true
     })
-    while (!isHeld && turns < 1_000) {
-      await new Promise((resolve) => setImmediate(resolve))
-      turns++
-    }
+    let turns = 0
+    for (; !isHeld && turns < 1_000; turns++) await new Promise((resolve) => setImmediate(resolve))
     stall.release()
-    expect(turns).toBeGreaterThan(2_000 / 100)
+    return turns
+  }
+
+  const sendMany = (topicId: TopicId) =>
+    Promise.all(Array.from({ length: 2_000 }, (_, i) => send(topicId, 0, `${i}`)))
+
+  test('is sealed a few entries at a time, so that others have their turn between them', async () => {
+    shard = await simulated.open({ ...QUIET, chunkMaxAgeMs: 60_000, chunkBytes: 1024 * KIB })
+    const topicId = await createTopic(shard, 'orders')
+    await sendMany(topicId)
+    await simulated.clock.advanceAndSettle(59_500)
+    expect(await turnsToSeal(() => simulated.clock.advance(2_000))).toBeGreaterThan(2_000 / 100)
     await until(() => simulated.counter('chunksSealed') === 1)
-    const { records, sources } = await readAll(shard, topicId)
-    expect(records).toHaveLength(2_000)
-    expect(sources).toEqual(new Set(['cache']))
+    expect((await readAll(shard, topicId)).records).toHaveLength(2_000)
+  })
+
+  test('is sealed many entries at a time when sealing is behind', async () => {
+    shard = await simulated.open({ ...QUIET, chunkBytes: 32 * KIB })
+    const topicId = await createTopic(shard, 'orders')
+    const first = simulated.stall('sealBeforeCommit')
+    await send(topicId, 0, 'x'.repeat(33 * KIB))
+    await first.held()
+    await sendMany(topicId)
+    expect(await turnsToSeal(() => first.release())).toBeLessThan(2_000 / 100)
+    await until(() => simulated.counter('chunksSealed') === 2)
+    expect((await readAll(shard, topicId)).records).toHaveLength(2_001)
   })
 
   test('is sealed when it keeps the WAL large, and the WAL stays below its cap', async () => {
