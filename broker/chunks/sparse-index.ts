@@ -114,11 +114,10 @@ export class SparseIndex {
 
   /**
    * Where to end a read of up to `bytes` from `position` on, where an entry begins, so that little of it is for nothing: short of an
-   * entry that would be cut off, behind one that is somewhat larger than the read.
+   * entry that would be cut off, behind one that is somewhat larger than the read. The section goes on behind these bytes.
    */
   readEnd({ position, bytes, sectionEnd }: { position: number; bytes: number; sectionEnd: number }): number {
     const end = position + bytes
-    if (end >= sectionEnd) return sectionEnd
     const row = Math.max(countWhere(this.#positions, (each) => each <= end) - 1, 0)
     const last = this.#positions[row] as number
     const next = this.#positions[row + 1] ?? sectionEnd

@@ -9,7 +9,7 @@ const SHORT_BYTES_MAX = 128
 /** From here on carry-less multiplication, which Node's zlib does without, is worth its dearer call: 0.4 µs, then 12 GB/s instead of 4. */
 const LONG_BYTES_MIN = 1024
 
-const ofLong = optionalCrc32() ?? zlibCrc32
+const longCrc32 = optionalCrc32() ?? zlibCrc32
 
 /** The optional package, where it is there and counts as zlib does: what is written with it is read elsewhere. */
 function optionalCrc32(): Crc32 | undefined {
@@ -28,5 +28,5 @@ export function crc32(bytes: Uint8Array, seed = 0, start = 0): number {
   const length = bytes.length - start
   if (length <= SHORT_BYTES_MAX) return portableCrc32(bytes, seed, start)
   const view = start === 0 ? bytes : bytes.subarray(start)
-  return length < LONG_BYTES_MIN ? zlibCrc32(view, seed) : ofLong(view, seed)
+  return length < LONG_BYTES_MIN ? zlibCrc32(view, seed) : longCrc32(view, seed)
 }

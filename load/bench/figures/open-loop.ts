@@ -5,7 +5,7 @@ import { withServer } from '../server-process.js'
 export const openLoop: Figure = {
   name: 'open-loop',
   about: 'produce to delivered at a tailing consumer, 5,000 records/s by the clock',
-  // A disk that stands still for a moment makes one run in a few worthless: two would be half of it.
+  // Now and then the disk stands still for a moment: of two runs, the median would be half made of it.
   rounds: 3,
   contenders: (context) => [
     {
